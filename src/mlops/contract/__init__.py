@@ -1,0 +1,27 @@
+"""The contract of a model: what its data must look like and how it is trained, judged, released and watched."""
+
+from mlops.contract.model import (
+    Capture,
+    Checks,
+    Contract,
+    Drift,
+    FileFormat,
+    Gates,
+    Release,
+    Retrain,
+    Target,
+    Training,
+)
+
+__all__ = [
+    "Capture",
+    "Checks",
+    "Contract",
+    "Drift",
+    "FileFormat",
+    "Gates",
+    "Release",
+    "Retrain",
+    "Target",
+    "Training",
+]

@@ -1,0 +1,244 @@
+"""The contract as typed values. ``models/<name>.yaml`` is its written form, ``schema.json`` its JSON Schema.
+
+Everything but ``name``, ``task``, ``target`` and ``features`` has a default that suits a first deployment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+from mlops.errors import ContractError
+from mlops.features.spec import Feature
+
+Task = Literal["classification", "regression"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The column to predict. ``classes`` (classification): every label, in the order of the model's
+    probabilities; ``positive``: the label that metrics and threshold speak of (binary only)."""
+
+    name: str
+    classes: tuple[str, ...] = ()
+    positive: str | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileFormat:
+    """How to read files when finding out is not wanted; ``None`` means find out."""
+
+    format: Literal["csv", "jsonl", "parquet"] | None = None
+    delimiter: str | None = None
+    encoding: str | None = None
+    decimal: Literal[".", ","] | None = None
+    header: bool | None = None
+    missing: tuple[str, ...] = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?")
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """Checks over a whole file. Shares are fractions of its rows.
+
+    ``max_bad_share``: above it the file is rejected instead of accepted in part.
+    ``max_bytes``: a larger file is rejected before it is read.
+    """
+
+    duplicates: Literal["quarantine", "allow"] = "quarantine"
+    extra_columns: Literal["ignore", "reject"] = "ignore"
+    max_bad_share: float = 0.5
+    min_rows: int = 1
+    max_bytes: int = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How a model is fitted. ``time_budget_seconds`` bounds the search, ``max_train_rows`` what a Lambda takes."""
+
+    families: tuple[str, ...] = ("linear", "forest", "boosting")
+    metric: str | None = None  # None: roc_auc (binary), log_loss (multiclass), rmse (regression)
+    split: Literal["stratified", "random", "time", "group"] | None = None
+    test_share: float = 0.25
+    folds: int = 3
+    seed: int = 7
+    time_budget_seconds: int = 60
+    class_weight: Literal["balanced"] | None = None
+    min_rows: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """What a candidate must reach. ``minimum`` / ``maximum``: metric name -> bound on the hold-out set.
+    ``margin``: how much worse than the champion, in units of the contract's metric, is still accepted.
+    ``approval``: a person decides before the release starts."""
+
+    minimum: Mapping[str, float] = field(default_factory=dict)
+    maximum: Mapping[str, float] = field(default_factory=dict)
+    margin: float = 0.02
+    max_model_bytes: int = 50_000_000
+    parity_tolerance: float = 1e-5
+    approval: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """When is a population different. ``threshold`` is for the effect size of the method chosen per column
+    (PSI by default), ``significance`` for the false-discovery rate over columns; a feature drifts when both
+    say so. ``feature_share``: the model drifts when at least this share of features (by weight) drifts, or
+    when its predictions do. ``confirmations``: k of the last ``windows`` checks before it counts."""
+
+    threshold: float = 0.2
+    significance: float = 0.01
+    feature_share: float = 0.3
+    min_rows: int = 100
+    window_hours: float = 24.0
+    confirmations: int = 1
+    windows: int = 1
+    methods: Mapping[str, str] = field(default_factory=dict)  # feature -> method
+
+
+@dataclass(frozen=True, slots=True)
+class Retrain:
+    """When a retraining is launched. ``quiet_hours``: UTC, ``"22-06"``."""
+
+    on_drift: bool = True
+    on_new_rows: int | None = None  # launch after this many accepted new rows; None: never for that reason
+    every_days: float | None = None
+    cooldown_hours: float = 24.0
+    max_per_week: int = 3
+    quiet_hours: str | None = None
+    where: Literal["lambda", "sagemaker", "auto"] = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """How a challenger becomes champion. Shadow first, then each canary share in ``steps``; a step ends after
+    ``min_requests`` paired answers and at least ``min_seconds``; after ``max_seconds`` traffic was too thin
+    and ``if_thin`` says what happens. ``max_disagreement``: share of requests with another label
+    (classification), or relative mean absolute difference (regression)."""
+
+    steps: tuple[float, ...] = (0.1, 0.5)
+    min_requests: int = 50
+    min_seconds: int = 300
+    max_seconds: int = 86_400
+    check_seconds: int = 60
+    if_thin: Literal["replay", "promote", "abort"] = "replay"
+    max_error_share: float = 0.0
+    max_disagreement: float = 0.2
+    max_latency_ratio: float = 3.0
+    max_out_of_range_share: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """What is kept of live traffic; ``rate`` is the share of requests outside a release (all during one)."""
+
+    rate: float = 1.0
+    days: int = 90
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The whole contract of one model.
+
+    ``key``: columns that identify an entity (sticky canary, joining labels), never features.
+    ``timestamp``: the column that orders rows, never a feature. ``ignore``: columns that are not used.
+    """
+
+    name: str
+    task: Task
+    target: Target
+    features: tuple[Feature, ...]
+    description: str = ""
+    key: tuple[str, ...] = ()
+    timestamp: str | None = None
+    ignore: tuple[str, ...] = ()
+    file: FileFormat = field(default_factory=FileFormat)
+    checks: Checks = field(default_factory=Checks)
+    training: Training = field(default_factory=Training)
+    gates: Gates = field(default_factory=Gates)
+    drift: Drift = field(default_factory=Drift)
+    retrain: Retrain = field(default_factory=Retrain)
+    release: Release = field(default_factory=Release)
+    capture: Capture = field(default_factory=Capture)
+
+    @property
+    def metric(self) -> str:
+        """The metric that search, gates and comparisons use."""
+        if self.training.metric:
+            return self.training.metric
+        if self.task == "regression":
+            return "rmse"
+        return "roc_auc" if len(self.target.classes) == 2 else "log_loss"
+
+    def feature(self, name: str) -> Feature:
+        for feature in self.features:
+            if feature.name == name:
+                return feature
+        raise KeyError(name)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Contract:
+        """Build from the JSON form.
+
+        Raises
+        ------
+        ContractError
+            naming the field, for an unknown or missing field. Values are checked by the JSON Schema
+            (:func:`mlops.contract.source.load`) before a contract is stored.
+        """
+        sections: dict[str, type] = {
+            "target": Target,
+            "file": FileFormat,
+            "checks": Checks,
+            "training": Training,
+            "gates": Gates,
+            "drift": Drift,
+            "retrain": Retrain,
+            "release": Release,
+            "capture": Capture,
+        }
+        values: dict[str, Any] = {}
+        known = {f.name for f in fields(cls)}
+        for name, value in data.items():
+            if name not in known:
+                raise ContractError(f"contract: unknown field '{name}'; known fields are {', '.join(sorted(known))}")
+            if name == "features":
+                values[name] = tuple(_build(Feature, item, f"features[{i}]") for i, item in enumerate(value))
+            elif name in sections:
+                values[name] = _build(sections[name], value, name)
+            else:
+                values[name] = tuple(value) if isinstance(value, list) else value
+        missing = {"name", "task", "target", "features"} - values.keys()
+        if missing:
+            raise ContractError(f"contract: missing field '{sorted(missing)[0]}'")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The complete JSON form, every default written out."""
+        result = asdict(self)
+        result["features"] = [f.to_dict() for f in self.features]
+        plain: dict[str, Any] = json.loads(json.dumps(result))
+        return plain
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of the canonical JSON form."""
+        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _build(kind: type, data: Mapping[str, Any], where: str) -> Any:
+    known = {f.name for f in fields(kind)}
+    for name in data:
+        if name not in known:
+            raise ContractError(f"{where}: unknown field '{name}'; known fields are {', '.join(sorted(known))}")
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ContractError(f"{where}: {error}") from error

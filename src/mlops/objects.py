@@ -1,0 +1,94 @@
+"""The port through which the domain sees a bucket, and the one place that knows the object keys.
+
+Two buckets exist. *data*: what users bring and what is derived from it (``incoming/``, ``datasets/``,
+``quarantine/``, ``captures/``, ``reports/``). *artifacts*: what is built (``models/``, ``layers/``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One listed object; ``size`` in bytes, ``modified`` as an ISO 8601 UTC time."""
+
+    key: str
+    size: int
+    modified: str
+
+
+class ObjectStore(Protocol):
+    """One bucket. Every method raises :class:`mlops.errors.NotFoundError` for a missing object."""
+
+    def get(self, key: str, *, version_id: str | None = None) -> bytes: ...
+
+    def put(
+        self, key: str, body: bytes, *, content_type: str = "application/octet-stream", if_absent: bool = False
+    ) -> bool:
+        """Store ``body``. With ``if_absent`` return False, and change nothing, when the key exists."""
+        ...
+
+    def exists(self, key: str) -> bool: ...
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Objects below ``prefix`` in key order."""
+        ...
+
+    def copy(self, source: str, target: str, *, version_id: str | None = None) -> None: ...
+
+    def download(self, key: str, path: str, *, version_id: str | None = None) -> None:
+        """Stream an object into a local file, for objects too large to hold in memory."""
+        ...
+
+
+# Keys in the data bucket ------------------------------------------------------------------------
+
+
+def incoming_key(model: str, name: str) -> str:
+    return f"incoming/{model}/{name}"
+
+
+def part_prefix(model: str, part_id: str) -> str:
+    """Accepted rows of one upload: ``data.parquet``, ``columns.npz``, ``statistics.json``, ``report.json``."""
+    return f"datasets/{model}/parts/{part_id}/"
+
+
+def dataset_manifest_key(model: str, version: str) -> str:
+    return f"datasets/{model}/versions/{version}/manifest.json"
+
+
+def quarantine_prefix(model: str, upload_id: str) -> str:
+    """Rejected file or rows of one upload: ``rows.jsonl`` or ``file``, and ``reason.json``."""
+    return f"quarantine/{model}/{upload_id}/"
+
+
+def capture_prefix(model: str, day: str = "", hour: str = "") -> str:
+    """Captured traffic, ``day`` as YYYY-MM-DD and ``hour`` as HH in UTC."""
+    key = f"captures/{model}/"
+    if day:
+        key += f"dt={day}/"
+        if hour:
+            key += f"hh={hour}/"
+    return key
+
+
+def report_prefix(kind: str, model: str = "") -> str:
+    """Reports for people; ``kind`` is ``ingest``, ``drift``, ``cost``, ``evaluation`` or ``release``."""
+    return f"reports/{kind}/{model}/" if model else f"reports/{kind}/"
+
+
+# Keys in the artifact bucket --------------------------------------------------------------------
+
+
+def version_prefix(model: str, version: str) -> str:
+    """One model version: ``model.onnx``, ``manifest.json``, ``baseline.json``, ``parity.npz``,
+    ``golden.json``, ``holdout.npz``, ``training.json``, ``evaluation.json``."""
+    return f"models/{model}/{version}/"
+
+
+def layer_key(digest: str) -> str:
+    """A model-set layer archive, addressed by the SHA-256 of its model set."""
+    return f"layers/{digest}.zip"

@@ -1,0 +1,82 @@
+"""What the domain asks of the registry and the ledger; ``mlops.aws`` answers with DynamoDB, tests in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from mlops.contract import Contract
+from mlops.registry.entities import DatasetVersion, LedgerDraft, LedgerEntry, ModelVersion, Record, State
+
+
+class Registry(Protocol):
+    """One stack's registry. A lost condition raises :class:`mlops.errors.ConflictError`."""
+
+    def models(self) -> list[str]:
+        """Names of all models with a contract, sorted."""
+        ...
+
+    def contract(self, model: str) -> Contract | None: ...
+
+    def put_contract(self, contract: Contract) -> bool:
+        """Make it the contract in force. False when it already was."""
+        ...
+
+    def current_dataset(self, model: str) -> DatasetVersion | None: ...
+
+    def advance_dataset(self, new: DatasetVersion, expected: str | None) -> None:
+        """Make ``new`` current if ``expected`` (None: no data set yet) still is; else ConflictError."""
+        ...
+
+    def put_version(self, version: ModelVersion) -> bool:
+        """Add a version. False, and no change, when it is registered already."""
+        ...
+
+    def version(self, model: str, version: str) -> ModelVersion | None: ...
+
+    def versions(self, model: str) -> list[ModelVersion]:
+        """All versions, newest first."""
+        ...
+
+    def in_state(self, model: str, state: State) -> ModelVersion | None:
+        """The newest version in a state; there is at most one champion and one challenger."""
+        ...
+
+    def move(self, model: str, version: str, source: Sequence[State], target: State, reason: str) -> ModelVersion:
+        """Change a version's state if it is in one of ``source``; else ConflictError."""
+        ...
+
+    def acquire(self, model: str, purpose: str, owner: str, seconds: int) -> bool:
+        """Take the lock ``purpose`` (``train``, ``release``) for ``seconds``. True when ``owner`` holds it now
+        (again); False when another owner does and its time has not run out."""
+        ...
+
+    def let_go(self, model: str, purpose: str, owner: str) -> None:
+        """Free a lock; nothing happens when ``owner`` does not hold it."""
+        ...
+
+    def holder(self, model: str, purpose: str) -> str | None: ...
+
+    def put_record(self, record: Record) -> bool:
+        """Keep a record. False, and no change, when its id exists for that model and kind."""
+        ...
+
+    def records(self, model: str, kind: str, limit: int = 50) -> list[Record]:
+        """Newest first."""
+        ...
+
+
+class Ledger(Protocol):
+    """The append-only audit trail of one stack."""
+
+    def append(self, draft: LedgerDraft) -> LedgerEntry:
+        """Append, retrying when another writer was faster. A draft with a known id returns its entry."""
+        ...
+
+    def entries(self, *, subject: str | None = None) -> Iterator[LedgerEntry]:
+        """In order of sequence; ``subject`` filters by prefix."""
+        ...
+
+    def head(self) -> tuple[int, str]:
+        """Sequence and hash of the last entry; (0, GENESIS) for an empty ledger."""
+        ...

@@ -1,0 +1,49 @@
+"""The only place that reads the environment of a function."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from mlops.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Environment variables of the bundle's functions; each function is given those that it needs.
+
+    ``predict`` does not use this class: its settings are in :mod:`mlops.inference`.
+    """
+
+    stack: str = ""
+    data_bucket: str = ""
+    artifact_bucket: str = ""
+    table: str = ""
+    pipeline_arn: str = ""
+    release_arn: str = ""
+    predict_function: str = ""
+    topic_arn: str = ""
+    parameter_prefix: str = ""  # of SSM parameters, "/<stack>"
+    inference_layer_arn: str = ""
+    region: str = ""
+    target: str = "aws"  # or "local"
+    code_version: str = ""
+    lock_digest: str = ""
+    memory_mb: str = ""
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+        """``MLOPS_<FIELD>`` for each field; region and memory from the Lambda runtime's own variables."""
+        values = {f.name: environment.get(f"MLOPS_{f.name.upper()}", "") for f in fields(cls)}
+        values["region"] = values["region"] or environment.get("AWS_REGION", "us-east-1")
+        values["memory_mb"] = environment.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
+        values["target"] = values["target"] or "aws"
+        return cls(**values)
+
+    def require(self, *names: str) -> Settings:
+        """This object, or ConfigurationError naming the variables that are not set."""
+        missing = [f"MLOPS_{n.upper()}" for n in names if not getattr(self, n)]
+        if missing:
+            raise ConfigurationError(f"environment variable {', '.join(missing)} is not set")
+        return self
