@@ -1,0 +1,79 @@
+"""Logs, metrics and correlation for every function but ``predict``.
+
+Powertools gives the log format and the embedded metrics; this module decides the field's conventions once.
+Event bodies are never logged: they may hold personal data.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+NAMESPACE = "ServerlessMLOps"
+
+Handler = Callable[[Any, Any], Any]
+
+_logger = Logger(service="mlops")
+_metrics = Metrics(namespace=NAMESPACE, service="mlops")
+
+
+def logger() -> Logger:
+    """The function's structured logger."""
+    return _logger
+
+
+def metric(name: str, value: float, unit: MetricUnit = MetricUnit.Count) -> None:
+    """Add a metric to this invocation's embedded metrics. A custom metric costs money: keep them few."""
+    _metrics.add_metric(name=name, unit=unit, value=value)
+
+
+def observed(service: str) -> Callable[[Handler], Handler]:
+    """Decorate a handler: log context, correlation id, outcome, and an ``Errors``-free service metric.
+
+    ``correlation_id`` comes from the event (state machine input), else the event's own id, else the request.
+    """
+
+    def decorate(handler: Handler) -> Handler:
+        @functools.wraps(handler)
+        def wrapped(event: Any, context: Any) -> Any:
+            request_id = getattr(context, "aws_request_id", "")
+            _logger.clear_state()
+            _logger.append_keys(service=service, function_request_id=request_id)
+            _logger.set_correlation_id(_correlation(event) or request_id)
+            _metrics.set_default_dimensions(function=service)
+            try:
+                result = handler(event, context)
+            except Exception:
+                metric("Faults", 1)
+                _logger.exception("fault")
+                raise
+            else:
+                metric("Invocations", 1)
+                status = result.get("status") if isinstance(result, dict) else None
+                _logger.info("done", extra={"outcome": status})
+                return result
+            finally:
+                print_metrics()
+
+        return wrapped
+
+    return decorate
+
+
+def print_metrics() -> None:
+    """Flush the embedded metrics of this invocation to the log."""
+    _metrics.flush_metrics(raise_on_empty_metrics=False)
+
+
+def _correlation(event: Any) -> str:
+    if not isinstance(event, dict):
+        return ""
+    for key in ("correlation_id", "run_id", "id"):
+        value = event.get(key)
+        if isinstance(value, str) and value:
+            return value
+    return ""

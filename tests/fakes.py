@@ -1,0 +1,212 @@
+"""In-memory answers to the domain's ports. They raise the same errors as the adapters; one contract test suite
+runs on both (tests/integration/registry)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from mlops.contract import Contract
+from mlops.errors import ConflictError, NotFoundError
+from mlops.objects import ObjectInfo
+from mlops.registry.entities import DatasetVersion, LedgerDraft, LedgerEntry, ModelVersion, Record, State
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self, start: datetime = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)) -> None:
+        self.now = start
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def forward(self, **delta: float) -> None:
+        self.now += timedelta(**delta)
+
+
+class MemoryObjects:
+    """A versioned bucket: ``put`` returns, and ``get`` takes, versions "1", "2", … of a key."""
+
+    def __init__(self) -> None:
+        self.versions: dict[str, list[bytes]] = {}
+
+    def get(self, key: str, *, version_id: str | None = None) -> bytes:
+        try:
+            bodies = self.versions[key]
+            return bodies[int(version_id) - 1] if version_id else bodies[-1]
+        except (KeyError, IndexError):
+            raise NotFoundError(f"no object '{key}' in the bucket") from None
+
+    def put(
+        self, key: str, body: bytes, *, content_type: str = "application/octet-stream", if_absent: bool = False
+    ) -> bool:
+        if if_absent and key in self.versions:
+            return False
+        self.versions.setdefault(key, []).append(bytes(body))
+        return True
+
+    def delete(self, key: str) -> None:
+        del self.versions[key]
+
+    def exists(self, key: str) -> bool:
+        return key in self.versions
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        for key in sorted(self.versions):
+            if key.startswith(prefix):
+                yield ObjectInfo(key, len(self.versions[key][-1]), "2026-03-02T12:00:00+00:00")
+
+    def copy(self, source: str, target: str, *, version_id: str | None = None) -> None:
+        self.put(target, self.get(source, version_id=version_id))
+
+    def download(self, key: str, path: str, *, version_id: str | None = None) -> None:
+        Path(path).write_bytes(self.get(key, version_id=version_id))
+
+    def json(self, key: str) -> Any:
+        return json.loads(self.get(key))
+
+
+class MemoryRegistry:
+    """A registry in dictionaries."""
+
+    def __init__(self, clock: Callable[[], datetime] | None = None) -> None:
+        self.clock = clock or Clock()
+        self.contracts: dict[str, Contract] = {}
+        self.datasets: dict[str, DatasetVersion] = {}
+        self.model_versions: dict[tuple[str, str], ModelVersion] = {}
+        self.locks: dict[tuple[str, str], tuple[str, datetime]] = {}
+        self.kept: list[Record] = []
+
+    def models(self) -> list[str]:
+        return sorted(self.contracts)
+
+    def contract(self, model: str) -> Contract | None:
+        return self.contracts.get(model)
+
+    def put_contract(self, contract: Contract) -> bool:
+        if self.contracts.get(contract.name) == contract:
+            return False
+        self.contracts[contract.name] = contract
+        return True
+
+    def current_dataset(self, model: str) -> DatasetVersion | None:
+        return self.datasets.get(model)
+
+    def advance_dataset(self, new: DatasetVersion, expected: str | None) -> None:
+        current = self.datasets.get(new.model)
+        if (current.version if current else None) != expected:
+            raise ConflictError(f"the current data set of {new.model} changed")
+        self.datasets[new.model] = new
+
+    def put_version(self, version: ModelVersion) -> bool:
+        key = (version.model, version.version)
+        if key in self.model_versions:
+            return False
+        self.model_versions[key] = version
+        return True
+
+    def version(self, model: str, version: str) -> ModelVersion | None:
+        return self.model_versions.get((model, version))
+
+    def versions(self, model: str) -> list[ModelVersion]:
+        found = [v for v in self.model_versions.values() if v.model == model]
+        return sorted(found, key=lambda v: (v.created_at, v.version), reverse=True)
+
+    def in_state(self, model: str, state: State) -> ModelVersion | None:
+        return next((v for v in self.versions(model) if v.state == state), None)
+
+    def move(self, model: str, version: str, source: Sequence[State], target: State, reason: str) -> ModelVersion:
+        current = self.version(model, version)
+        if current is None or current.state not in source:
+            raise ConflictError(f"{model}/{version} is not in state {' or '.join(source)}")
+        moved = replace(current, state=target, reason=reason, updated_at=self.clock().isoformat())
+        self.model_versions[(model, version)] = moved
+        return moved
+
+    def acquire(self, model: str, purpose: str, owner: str, seconds: int) -> bool:
+        held = self.locks.get((model, purpose))
+        if held and held[0] != owner and held[1] > self.clock():
+            return False
+        self.locks[(model, purpose)] = (owner, self.clock() + timedelta(seconds=seconds))
+        return True
+
+    def let_go(self, model: str, purpose: str, owner: str) -> None:
+        held = self.locks.get((model, purpose))
+        if held and held[0] == owner:
+            del self.locks[(model, purpose)]
+
+    def holder(self, model: str, purpose: str) -> str | None:
+        held = self.locks.get((model, purpose))
+        return held[0] if held and held[1] > self.clock() else None
+
+    def put_record(self, record: Record) -> bool:
+        if any((r.model, r.kind, r.id) == (record.model, record.kind, record.id) for r in self.kept):
+            return False
+        self.kept.append(record)
+        return True
+
+    def records(self, model: str, kind: str, limit: int = 50) -> list[Record]:
+        found = [r for r in self.kept if r.model == model and r.kind == kind]
+        return sorted(found, key=lambda r: r.time, reverse=True)[:limit]
+
+
+class MemoryLedger:
+    """A ledger in a list. Its hashes chain, but by a rule of its own: the real one is mlops.registry.chain."""
+
+    def __init__(self, clock: Callable[[], datetime] | None = None) -> None:
+        self.clock = clock or Clock()
+        self.kept: list[LedgerEntry] = []
+
+    def append(self, draft: LedgerDraft) -> LedgerEntry:
+        known = next((e for e in self.kept if draft.id and e.id == draft.id), None)
+        if known:
+            return known
+        previous = self.kept[-1].hash if self.kept else ""
+        body = json.dumps([asdict(draft), previous], sort_keys=True)
+        entry = LedgerEntry(
+            sequence=len(self.kept) + 1,
+            time=self.clock().isoformat(),
+            previous=previous,
+            hash=hashlib.sha256(body.encode()).hexdigest(),
+            **asdict(draft),
+        )
+        self.kept.append(entry)
+        return entry
+
+    def entries(self, *, subject: str | None = None) -> Iterator[LedgerEntry]:
+        return (e for e in list(self.kept) if subject is None or e.subject.startswith(subject))
+
+    def head(self) -> tuple[int, str]:
+        return (self.kept[-1].sequence, self.kept[-1].hash) if self.kept else (0, "")
+
+    def actions(self) -> list[str]:
+        return [e.action for e in self.kept]
+
+
+class MemoryEvents:
+    """Events that were put, as (detail type, detail)."""
+
+    def __init__(self) -> None:
+        self.put_events: list[tuple[str, dict[str, Any]]] = []
+
+    def put(self, detail_type: str, detail: Mapping[str, Any]) -> None:
+        self.put_events.append((detail_type, dict(detail)))
+
+
+class MemoryStateMachine:
+    """Executions that were started, by name."""
+
+    def __init__(self) -> None:
+        self.started: dict[str, dict[str, Any]] = {}
+
+    def start(self, name: str, payload: Mapping[str, Any]) -> bool:
+        if name in self.started:
+            return False
+        self.started[name] = dict(payload)
+        return True
