@@ -1,0 +1,276 @@
+"""The baseline of a model version, and counts of later data on the same bins.
+
+>>> import numpy as np
+>>> from mlops.features.columns import Columns, float_column
+>>> from mlops.features.spec import Feature
+>>> rng = np.random.default_rng(7)
+>>> table = Columns((float_column("x", "number", rng.normal(size=1000)),))
+>>> baseline = build([Feature("x", "number")], table)
+>>> later = Columns((float_column("x", "number", rng.normal(1.0, 1.0, size=500)),))
+>>> whole = accumulate(baseline, later)
+>>> halves = [accumulate(baseline, later.take(np.arange(i, 500, 2))) for i in (0, 1)]
+>>> merge(*halves) == whole
+True
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, reduce
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlops.features.columns import Column, Columns
+from mlops.features.spec import Feature
+from mlops.statistics import axis as axes_of
+from mlops.statistics import tally as tallies
+from mlops.statistics.axis import BINS, Axis, BaselineError
+from mlops.statistics.tally import Tally
+
+__all__ = ["Baseline", "BaselineError", "Counts", "accumulate", "build", "empty", "merge", "merge_all"]
+
+SCHEMA = "mlops.baseline.v1"
+MAX_NOTED = 50
+
+Scores = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows counted on a baseline's axes.
+
+    Attributes
+    ----------
+    reference : digest of the axes; only counts of equal reference can be merged or compared.
+    rows : rows counted.
+    tallies : one per axis, in the baseline's order.
+    unknown : names of columns that no axis counts, sorted, at most ``MAX_NOTED``.
+    mistyped : names of columns whose type was not that of their axis, sorted.
+    """
+
+    reference: str
+    rows: int
+    tallies: tuple[Tally, ...]
+    unknown: tuple[str, ...] = ()
+    mistyped: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "reference": self.reference,
+            "rows": self.rows,
+            "tallies": [t.to_dict() for t in self.tallies],
+            "unknown": list(self.unknown),
+            "mistyped": list(self.mistyped),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Counts:
+        return cls(
+            reference=str(data["reference"]),
+            rows=int(data["rows"]),
+            tallies=tuple(Tally.from_dict(t) for t in data["tallies"]),
+            unknown=tuple(data.get("unknown", ())),
+            mistyped=tuple(data.get("mistyped", ())),
+        )
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Axes and counts of the data that a model version was trained on.
+
+    ``importance``: feature -> weight from 0, for deciding how much a feature's drift matters; may be empty.
+    ``model`` and ``version`` say whose baseline it is, where known.
+    """
+
+    axes: tuple[Axis, ...]
+    counts: Counts
+    importance: Mapping[str, float] = field(default_factory=dict)
+    model: str = ""
+    version: str = ""
+
+    @cached_property
+    def reference(self) -> str:
+        """Digest of the axes."""
+        return _digest(self.axes)
+
+    def of(self, role: str) -> list[tuple[Axis, Tally]]:
+        """Axes of one role with what was counted in training."""
+        return [(a, t) for a, t in zip(self.axes, self.counts.tallies, strict=True) if a.role == role]
+
+    def labelled(self, model: str, version: str, importance: Mapping[str, float] | None = None) -> Baseline:
+        """The same with its owner's name, and feature weights if given."""
+        return replace(self, model=model, version=version, importance=importance or self.importance)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "model": self.model,
+            "version": self.version,
+            "rows": self.counts.rows,
+            "reference": self.reference,
+            "importance": {k: float(v) for k, v in self.importance.items()},
+            "columns": [
+                a.to_dict() | {"tally": t.to_dict()} for a, t in zip(self.axes, self.counts.tallies, strict=True)
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Baseline:
+        """The inverse of :meth:`to_dict`.
+
+        Raises
+        ------
+        BaselineError
+            for another schema, missing fields, or axes that do not fit their counts.
+        """
+        if data.get("schema") != SCHEMA:
+            raise BaselineError(f"baseline: schema is {data.get('schema')!r}, this code reads '{SCHEMA}'")
+        try:
+            columns, rows = list(data["columns"]), int(data["rows"])
+            axes = tuple(Axis.from_dict(c) for c in columns)
+            counted = tuple(Tally.from_dict(c["tally"]) for c in columns)
+            importance = {str(k): float(v) for k, v in dict(data.get("importance") or {}).items()}
+        except (KeyError, TypeError, ValueError) as error:
+            raise BaselineError(f"baseline: missing or malformed field ({error})") from error
+        for axis, tally in zip(axes, counted, strict=True):
+            if len(tally.counts) != axis.cells:
+                raise BaselineError(
+                    f"baseline: column '{axis.name}' has {len(tally.counts)} counts for {axis.cells} bins"
+                )
+        reference = _digest(axes)
+        if data.get("reference", reference) != reference:
+            raise BaselineError("baseline: its bins were changed after it was written (the digest differs)")
+        return cls(
+            axes, Counts(reference, rows, counted), importance, str(data.get("model", "")), str(data.get("version", ""))
+        )
+
+
+def build(
+    features: Sequence[Feature],
+    table: Columns,
+    *,
+    predictions: Scores | None = None,
+    target: Column | None = None,
+    classes: Sequence[str] = (),
+    importance: Mapping[str, float] | None = None,
+    bins: int = BINS,
+) -> Baseline:
+    """Choose axes from ``table`` and count it on them.
+
+    Parameters
+    ----------
+    features : those to count; one that ``table`` lacks is taken as all missing. Personal data (``pii`` other than
+        ``none``) is counted as present or missing only.
+    table : the training data.
+    predictions : scores of the model on ``table``, float of shape (rows, classes) or (rows, 1); NaN is missing.
+        Of two probabilities the second is kept, as the first says the same.
+    target : the label column, for label drift.
+    classes : names of the score columns.
+    importance : feature -> weight.
+    bins : most bins of a numeric column.
+    """
+    axes: list[Axis] = []
+    by_name = {c.name: c for c in table.columns}
+    for feature in features:
+        column = by_name.get(feature.name)
+        if column is None or (feature.type == "category") != (column.type == "category"):
+            column = _empty_column(feature, table.rows)
+        axes.append(axes_of.choose(column, role="feature", private=feature.pii != "none", bins=bins))
+    for column in score_columns(predictions, classes):
+        axes.append(axes_of.choose(column, role="prediction", bins=bins))
+    if target is not None:
+        axes.append(axes_of.choose(target, role="target", bins=bins))
+        table = Columns((*(c for c in table.columns if c.name != target.name), target))
+    frame = Baseline(tuple(axes), Counts("", 0, ()))
+    counts = accumulate(frame, table, predictions)
+    return Baseline(tuple(axes), counts, dict(importance or {}))
+
+
+def accumulate(baseline: Baseline, table: Columns, predictions: Scores | None = None) -> Counts:
+    """Count ``table``, and scores on it, on the baseline's axes: one pass, memory for the counts alone.
+
+    A column that is not there, or has another type, leaves its rows ``absent``; the target is taken from the
+    table by its name.
+    """
+    scores = score_columns(predictions, ())
+    if scores and len(scores[0].values) != table.rows and table.columns:
+        raise ValueError(f"{len(scores[0].values)} predictions for {table.rows} rows")
+    rows = table.rows if table.columns or not scores else len(scores[0].values)
+    by_name = {c.name: c for c in table.columns}
+    counted, mistyped, position = [], [], 0
+    for axis in baseline.axes:
+        column = by_name.get(axis.name) if axis.role != "prediction" else None
+        if axis.role == "prediction":
+            column = scores[position] if position < len(scores) else None
+            position += 1
+        elif column is not None and not tallies.fits(axis, column):
+            mistyped.append(axis.name)
+        counted.append(tallies.count(axis, column, rows))
+    named = {a.name for a in baseline.axes if a.role != "prediction"}
+    return Counts(
+        reference=baseline.reference,
+        rows=rows,
+        tallies=tuple(counted),
+        unknown=tuple(sorted(n for n in by_name if n not in named)[:MAX_NOTED]),
+        mistyped=tuple(sorted(mistyped)),
+    )
+
+
+def empty(baseline: Baseline) -> Counts:
+    """Counts of no rows: the neutral element of :func:`merge`."""
+    return Counts(baseline.reference, 0, tuple(Tally((0,) * a.cells) for a in baseline.axes))
+
+
+def merge(a: Counts, b: Counts) -> Counts:
+    """Counts of both together; equal, bit by bit, to counting the whole at once.
+
+    Raises
+    ------
+    BaselineError
+        when they were counted on different axes.
+    """
+    if a.reference != b.reference:
+        raise BaselineError(f"counts on different baselines cannot be merged ({a.reference} and {b.reference})")
+    return Counts(
+        reference=a.reference,
+        rows=a.rows + b.rows,
+        tallies=tuple(tallies.merge(x, y) for x, y in zip(a.tallies, b.tallies, strict=True)),
+        unknown=tuple(sorted({*a.unknown, *b.unknown})[:MAX_NOTED]),
+        mistyped=tuple(sorted({*a.mistyped, *b.mistyped})),
+    )
+
+
+def merge_all(baseline: Baseline, parts: Iterable[Counts]) -> Counts:
+    """All parts together; no rows when there are none."""
+    return reduce(merge, parts, empty(baseline))
+
+
+def score_columns(predictions: Scores | None, classes: Sequence[str]) -> list[Column]:
+    """Scores as columns: one for a regression or two classes, else one a class."""
+    if predictions is None:
+        return []
+    scores = np.asarray(predictions, dtype=np.float64)
+    if scores.ndim == 1:
+        scores = scores[:, None]
+    width = scores.shape[1]
+    names = list(classes) if len(classes) == width else [str(i) for i in range(width)]
+    if width == 1:
+        return [Column("prediction", "number", scores[:, 0])]
+    positions = [1] if width == 2 else range(width)
+    return [Column(f"probability of {names[i]}", "number", scores[:, i]) for i in positions]
+
+
+def _empty_column(feature: Feature, rows: int) -> Column:
+    if feature.type == "category":
+        return Column(feature.name, feature.type, np.full(rows, -1, dtype=np.int32))
+    return Column(feature.name, feature.type, np.full(rows, np.nan))
+
+
+def _digest(axes: Sequence[Axis]) -> str:
+    text = json.dumps([a.to_dict() for a in axes], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
