@@ -1,0 +1,1 @@
+"""The bundle on a laptop: environments, the local AWS engine, deployment, and the demo. No account, no Docker."""
