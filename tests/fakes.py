@@ -3,10 +3,9 @@ runs on both (tests/integration/registry)."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from typing import Any
 from mlops.contract import Contract
 from mlops.errors import ConflictError, NotFoundError
 from mlops.objects import ObjectInfo
-from mlops.registry.entities import DatasetVersion, LedgerDraft, LedgerEntry, ModelVersion, Record, State
+from mlops.registry import chain
+from mlops.registry.entities import TRANSITIONS, DatasetVersion, LedgerDraft, LedgerEntry, ModelVersion, Record, State
 
 
 class Clock:
@@ -108,6 +108,8 @@ class MemoryRegistry:
         key = (version.model, version.version)
         if key in self.model_versions:
             return False
+        if version.state in ("champion", "challenger") and self.in_state(version.model, version.state):
+            raise ConflictError(f"{version.model} has a {version.state} already")
         self.model_versions[key] = version
         return True
 
@@ -125,9 +127,25 @@ class MemoryRegistry:
         current = self.version(model, version)
         if current is None or current.state not in source:
             raise ConflictError(f"{model}/{version} is not in state {' or '.join(source)}")
+        if target not in TRANSITIONS[current.state]:
+            raise ConflictError(f"{model}/{version} cannot go from {current.state} to {target}")
+        if target in ("champion", "challenger") and self.in_state(model, target):
+            raise ConflictError(f"{model} has a {target} already")
         moved = replace(current, state=target, reason=reason, updated_at=self.clock().isoformat())
         self.model_versions[(model, version)] = moved
         return moved
+
+    def promote(self, model: str, version: str, previous: str | None, reason: str) -> ModelVersion:
+        current, champion = self.version(model, version), self.in_state(model, "champion")
+        if current and current.state == "champion":
+            return current
+        if current is None or current.state not in ("candidate", "challenger", "archived"):
+            raise ConflictError(f"{model}/{version} cannot become champion")
+        if (champion.version if champion else None) != previous:
+            raise ConflictError(f"{previous} is not the champion of {model}")
+        if previous is not None:
+            self.move(model, previous, ("champion",), "archived", f"replaced by {version}")
+        return self.move(model, version, (current.state,), "champion", reason)
 
     def acquire(self, model: str, purpose: str, owner: str, seconds: int) -> bool:
         held = self.locks.get((model, purpose))
@@ -157,7 +175,7 @@ class MemoryRegistry:
 
 
 class MemoryLedger:
-    """A ledger in a list. Its hashes chain, but by a rule of its own: the real one is mlops.registry.chain."""
+    """A ledger in a list, chained by mlops.registry.chain."""
 
     def __init__(self, clock: Callable[[], datetime] | None = None) -> None:
         self.clock = clock or Clock()
@@ -167,15 +185,8 @@ class MemoryLedger:
         known = next((e for e in self.kept if draft.id and e.id == draft.id), None)
         if known:
             return known
-        previous = self.kept[-1].hash if self.kept else ""
-        body = json.dumps([asdict(draft), previous], sort_keys=True)
-        entry = LedgerEntry(
-            sequence=len(self.kept) + 1,
-            time=self.clock().isoformat(),
-            previous=previous,
-            hash=hashlib.sha256(body.encode()).hexdigest(),
-            **asdict(draft),
-        )
+        sequence, previous = self.head()
+        entry = chain.link(draft, sequence=sequence + 1, time=self.clock().isoformat(), previous=previous)
         self.kept.append(entry)
         return entry
 
@@ -183,7 +194,7 @@ class MemoryLedger:
         return (e for e in list(self.kept) if subject is None or e.subject.startswith(subject))
 
     def head(self) -> tuple[int, str]:
-        return (self.kept[-1].sequence, self.kept[-1].hash) if self.kept else (0, "")
+        return (self.kept[-1].sequence, self.kept[-1].hash) if self.kept else (0, chain.GENESIS)
 
     def actions(self) -> list[str]:
         return [e.action for e in self.kept]

@@ -46,6 +46,11 @@ class Registry(Protocol):
         """Change a version's state if it is in one of ``source``; else ConflictError."""
         ...
 
+    def promote(self, model: str, version: str, previous: str | None, reason: str) -> ModelVersion:
+        """In one step: ``previous`` (None: there is no champion) becomes archived, ``version`` champion. Nothing
+        happens when it is champion already; ConflictError when ``previous`` is not the champion any more."""
+        ...
+
     def acquire(self, model: str, purpose: str, owner: str, seconds: int) -> bool:
         """Take the lock ``purpose`` (``train``, ``release``) for ``seconds``. True when ``owner`` holds it now
         (again); False when another owner does and its time has not run out."""
