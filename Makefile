@@ -1,0 +1,70 @@
+# `make help` lists everything. Nothing needs to be installed but Python 3.11+, git and make.
+PYTHON ?= python3
+STACK ?= mlops-local
+PORT ?=
+BIN := .venv/bin
+ENVS := $(PYTHON) local/envs.py
+RUN := $(BIN)/python -m local
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test unit integration e2e container check lint types security up deploy-local down status logs \
+        build deploy lock clean
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Make the environments (.venv, tools, engine) from the lock files
+	@$(ENVS) dev tools engine
+
+demo: setup ## Run the whole story on this machine: build, deploy, data, training, traffic, drift, release, rollback
+	@$(RUN) demo $(if $(PORT),--port $(PORT)) $(if $(KEEP),--keep)
+
+test: setup ## Run all tests: lint, types, unit, AWS seams, template, and the deployed local stack
+	@$(ENVS) security
+	@$(RUN) test
+
+check: setup lint types unit ## Quick: lint, types and unit tests
+
+lint: setup ## ruff, formatting, and the linters of the template
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: setup ## mypy, strict
+	@$(BIN)/mypy
+
+unit: setup ## Unit tests, sockets off
+	@$(BIN)/pytest tests/unit -q
+
+integration: setup ## AWS seams on moto, template and state machine tests
+	@$(BIN)/pytest tests/integration -q
+
+e2e: setup ## Whole flows on a stack deployed to the local engine
+	@$(BIN)/pytest tests/e2e -q
+
+security: ## checkov on the template
+	@$(ENVS) security
+	@.cache/envs/security/bin/checkov --quiet --compact --framework cloudformation --file template.yaml
+
+up: setup ## Start the local engine, build and deploy; keeps running
+	@$(RUN) up --stack $(STACK) $(if $(PORT),--port $(PORT))
+
+down: setup ## Stop the local stack and remove everything it wrote
+	@$(RUN) down --stack $(STACK)
+
+status: setup ## What runs locally: addresses, models, executions
+	@$(RUN) status
+
+logs: setup ## Follow a function's log: make logs F=predict
+	@$(RUN) logs --stack $(STACK) $(F)
+
+build: setup ## Build the bundle for AWS (Python 3.13, x86_64 unless MLOPS_BUILD_PLATFORM says otherwise)
+	@$(RUN) build
+
+deploy: setup ## Deploy to an account: make deploy ENV=staging|prod
+	@$(RUN) deploy $(ENV)
+
+lock: setup ## Renew the lock files
+	@PATH="$(CURDIR)/.cache/envs/uv/bin:$$PATH" scripts/lock.sh --upgrade
+
+clean: ## Remove environments, builds and caches
+	@rm -rf .venv .cache .aws-sam .local .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov

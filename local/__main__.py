@@ -1,0 +1,163 @@
+"""`python -m local`: what the Makefile calls. `make help` is the list for people."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+
+from local import engine, envs, stack
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="local", description="The bundle on this machine.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, help_ in (("up", "start, build, deploy"), ("down", "stop and remove"), ("demo", "run the story")):
+        command = commands.add_parser(name, help=help_)
+        command.add_argument("--stack", default="mlops-demo" if name == "demo" else "mlops-local")
+        if name != "down":
+            command.add_argument("--port", type=int, help="of the local engine; a free one when not given")
+        if name == "demo":
+            command.add_argument("--keep", action="store_true", help="leave the stack running afterwards")
+    commands.add_parser("status", help="what runs here")
+    logs = commands.add_parser("logs", help="follow a function's log")
+    logs.add_argument("--stack", default="mlops-local")
+    logs.add_argument("function", nargs="?", default="predict")
+    commands.add_parser("build", help="build for AWS")
+    deploy = commands.add_parser("deploy", help="deploy to an account")
+    deploy.add_argument("environment", choices=["staging", "prod"])
+    commands.add_parser("test", help="run all tests")
+    arguments = parser.parse_args()
+
+    # A terminated `make` must clean up like an interrupted one.
+    signal.signal(signal.SIGTERM, _interrupt)
+    actions: dict[str, Callable[[argparse.Namespace], int]] = {
+        "up": up, "down": down, "demo": demo, "status": status, "logs": logs_, "build": build, "deploy": deploy_,
+        "test": test,
+    }  # fmt: skip
+    try:
+        return actions[arguments.command](arguments)
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+    except (subprocess.CalledProcessError, RuntimeError) as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+
+
+def up(arguments: argparse.Namespace) -> int:
+    """Start the engine, build and deploy; leave it running. A second call deploys what changed."""
+    started = engine.load(arguments.stack)
+    fresh = started is None or not engine.is_up(started)
+    running = engine.start(arguments.stack, arguments.port)
+    try:
+        _timed("building the bundle", lambda: stack.build("local"))
+        _timed("deploying to the local engine", lambda: stack.deploy(running))
+    except BaseException:
+        if fresh:
+            engine.stop(running)
+        raise
+    _describe(running)
+    return 0
+
+
+def down(arguments: argparse.Namespace) -> int:
+    running = engine.load(arguments.stack)
+    if running is None:
+        print(f"no local stack '{arguments.stack}'")
+        return 0
+    engine.stop(running)
+    print(f"stopped '{arguments.stack}'")
+    return 0
+
+
+def status(arguments: argparse.Namespace) -> int:
+    folders = sorted(engine.STATE.iterdir()) if engine.STATE.exists() else []
+    names = [f.name for f in folders if (f / "stack.json").exists()]
+    if not names:
+        print("no local stack; `make up` starts one")
+    for name in names:
+        running = engine.load(name)
+        if running is None or not engine.is_up(running):
+            print(f"{name}: not running; `make down STACK={name}` removes what is left")
+        elif not running.outputs:
+            print(f"{name}: engine at {running.endpoint}, not deployed")
+        else:
+            _describe(running)
+            subprocess.run([sys.executable, "-m", "mlops", "status", "--stack", name], cwd=envs.ROOT, check=False)
+    return 0
+
+
+def logs_(arguments: argparse.Namespace) -> int:
+    """Print a function's log and follow it until interrupted."""
+    running = engine.load(arguments.stack)
+    if running is None or not engine.is_up(running):
+        print(f"no local stack '{arguments.stack}'; `make up` starts one", file=sys.stderr)
+        return 1
+    name = f"{arguments.stack}-{arguments.function.replace('_', '-')}"
+    command = [envs.program("tools", "sam"), "logs", "--cw-log-group", f"/aws/lambda/{name}", "--tail"]
+    environment = {**os.environ, **engine.credentials_environment(running), "SAM_CLI_TELEMETRY": "0"}
+    return subprocess.run(command, env=environment, cwd=envs.ROOT, check=False).returncode
+
+
+def build(arguments: argparse.Namespace) -> int:
+    _timed("building for AWS", lambda: stack.build("aws"))
+    return 0
+
+
+def deploy_(arguments: argparse.Namespace) -> int:
+    """Build for AWS, make what a first deployment needs, deploy."""
+    _timed("building for AWS", lambda: stack.build("aws"))
+    return stack.deploy_to_account(arguments.environment)
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    from local.demo import story
+
+    return story.main(arguments.stack, port=arguments.port, keep=arguments.keep)
+
+
+def test(arguments: argparse.Namespace) -> int:
+    """Lint and types first, because they are quick; then every test in one run, so that one line says how it went."""
+    binary = envs.ROOT / ".venv" / "bin"
+    steps = [
+        [str(binary / "ruff"), "check", "."],
+        [str(binary / "ruff"), "format", "--check", "."],
+        [str(binary / "mypy")],
+        [
+            str(binary / "pytest"), "tests", "--cov", "--cov-report=term:skip-covered", "--durations=10",
+        ],
+    ]  # fmt: skip
+    for step in steps:
+        print(f"\n── {' '.join([os.path.basename(step[0]), *step[1:]])}", flush=True)
+        done = subprocess.run(step, cwd=envs.ROOT, check=False)
+        if done.returncode:
+            return done.returncode
+    return 0
+
+
+def _describe(running: engine.Stack) -> None:
+    print(f"{running.name}: engine at {running.endpoint} (loopback only, IAM enforced)")
+    print(f"  API            {running.api_url}")
+    print(f"  uploads        s3://{running.outputs['DataBucket']}/incoming/<model>/")
+    print(f"  by hand        .venv/bin/mlops --help   (finds this stack by itself: --stack {running.name})")
+
+
+def _timed(what: str, action: Callable[[], object]) -> None:
+    print(f"{what} …", end="", flush=True)
+    started = time.monotonic()
+    action()
+    print(f" {time.monotonic() - started:.0f} s", flush=True)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""Builds and deploys the real template: to the local engine, or to an account."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+from local import engine, envs
+
+TEMPLATE = envs.ROOT / "template.yaml"
+DEPLOY_BUCKET = "mlops-deploy"
+
+#: Parameters of a local stack. Schedules are off: the demo and the tests invoke what a schedule would.
+LOCAL_PARAMETERS = {
+    "Target": "local",
+    "LogRetentionDays": "1",
+    "DriftScheduleState": "DISABLED",
+    "CostScheduleState": "DISABLED",
+    "RetrainScheduleState": "DISABLED",
+    "ApiRateLimit": "1000",
+    "ApiBurstLimit": "2000",
+}
+
+
+def build(target: str) -> Path:
+    """Build the bundle; ``target`` is ``local`` (for the engine's own Python) or ``aws`` (for Lambda).
+
+    Returns the folder with the built template. Output goes to a log, shown when the build fails.
+    """
+    folder = envs.ROOT / ".aws-sam" / target
+    environment = {**os.environ, **_build_target(target), "SAM_CLI_TELEMETRY": "0", "PYTHON": sys.executable}
+    _logged(
+        [
+            envs.program("tools", "sam"), "build", "--config-env", "local" if target == "local" else "default",
+            "--template", str(TEMPLATE), "--build-dir", str(folder),
+        ],
+        folder.parent / f"build-{target}.log",
+        environment,
+    )  # fmt: skip
+    return folder
+
+
+def _build_target(target: str) -> dict[str, str]:
+    if target == "aws":
+        return {}
+    if target != "local":
+        raise ValueError(f"unknown target {target}")
+    # The engine runs functions on its own interpreter, whatever Runtime says.
+    return {
+        "MLOPS_BUILD_PYTHON": f"{sys.version_info.major}.{sys.version_info.minor}",
+        "MLOPS_BUILD_PLATFORM": f"{platform.machine()}-manylinux_2_28" if sys.platform == "linux" else "host",
+    }
+
+
+def bootstrap(environment: dict[str, str], stack_name: str) -> None:
+    """What must exist before a first deployment; nothing happens when it does (see `mlops bootstrap --help`)."""
+    subprocess.run(
+        [sys.executable, "-m", "mlops", "bootstrap", "--stack", stack_name, "--yes"],
+        check=True,
+        cwd=envs.ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def deploy(stack: engine.Stack, parameters: dict[str, str] | None = None) -> dict[str, str]:
+    """Deploy the local build to a running engine and return the stack's outputs.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        with the log shown, when the deployment fails.
+    """
+    environment = {**os.environ, **engine.credentials_environment(stack), "SAM_CLI_TELEMETRY": "0"}
+    bootstrap(engine.credentials_environment(stack), stack.name)
+    prefix = f"/{stack.name}"
+    values = {
+        **LOCAL_PARAMETERS,
+        "ModelLayerArn": f"{prefix}/model-layer-arn",
+        "ModelRoutes": f"{prefix}/routes",
+        "PseudonymKey": f"{prefix}/pseudonym-key",
+        "JwksParameter": f"{prefix}/jwks",
+        "CodeVersion": code_version(),
+        "LockDigest": lock_digest(),
+        **(parameters or {}),
+    }
+    _logged(
+        [
+            envs.program("tools", "sam"), "deploy", "--config-file", str(envs.ROOT / "samconfig.toml"), "--config-env", "local",
+            "--template-file", str(envs.ROOT / ".aws-sam" / "local" / "template.yaml"),
+            "--stack-name", stack.name, "--s3-bucket", _deploy_bucket(environment),
+            "--tags", f"mlops:stack={stack.name}",
+            "--parameter-overrides", *[f"{k}={v}" for k, v in values.items()],
+        ],
+        stack.folder / "deploy.log",
+        environment,
+    )  # fmt: skip
+    stack.outputs = outputs(environment, stack.name)
+    stack.save()
+    return stack.outputs
+
+
+def outputs(environment: dict[str, str], stack_name: str) -> dict[str, str]:
+    """Outputs of a deployed stack."""
+    script = (
+        "import boto3,json,sys;"
+        "s=boto3.client('cloudformation').describe_stacks(StackName=sys.argv[1])['Stacks'][0];"
+        "print(json.dumps({o['OutputKey']:o['OutputValue'] for o in s['Outputs']}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, stack_name], check=True, capture_output=True, text=True, env=environment
+    )
+    values: dict[str, str] = json.loads(done.stdout)
+    return values
+
+
+def code_version() -> str:
+    """The commit that is checked out, marked when files differ from it."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+        cwd=envs.ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.stdout.strip() or "unknown"
+
+
+def lock_digest() -> str:
+    """SHA-256 of the lock file that the layers were built from."""
+    return hashlib.sha256((envs.ROOT / "locks" / "bundle.lock").read_bytes()).hexdigest()
+
+
+def _deploy_bucket(environment: dict[str, str]) -> str:
+    script = "import boto3,sys;boto3.client('s3').create_bucket(Bucket=sys.argv[1])"
+    subprocess.run([sys.executable, "-c", script, DEPLOY_BUCKET], check=True, env=environment, capture_output=True)
+    return DEPLOY_BUCKET
+
+
+def _logged(command: list[str], log: Path, environment: dict[str, str]) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        done = subprocess.run(
+            command, cwd=envs.ROOT, env=environment, stdin=subprocess.DEVNULL,
+            stdout=output, stderr=subprocess.STDOUT, check=False,
+        )  # fmt: skip
+    if done.returncode:
+        tail = log.read_text(errors="replace").splitlines()[-40:]
+        print("\n".join(tail), file=sys.stderr)
+        raise subprocess.CalledProcessError(done.returncode, command[:2])
