@@ -43,7 +43,7 @@ e2e: setup ## Whole flows on a stack deployed to the local engine
 
 security: ## checkov on the template
 	@$(ENVS) security
-	@.cache/envs/security/bin/checkov --quiet --compact --framework cloudformation --file template.yaml
+	@.cache/envs/security/bin/checkov --config-file .checkov.yaml --file template.yaml
 
 up: setup ## Start the local engine, build and deploy; keeps running
 	@$(RUN) up --stack $(STACK) $(if $(PORT),--port $(PORT))

@@ -1,0 +1,170 @@
+"""The template is code: what every function, role, store and schedule must have."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cloudformation import ROOT, resources, template
+
+FUNCTIONS = resources("AWS::Serverless::Function")
+#: Actions on which AWS knows no resource to name.
+NO_RESOURCE = {
+    "xray:PutTraceSegments", "xray:PutTelemetryRecords", "xray:GetSamplingRules", "xray:GetSamplingTargets",
+    "cloudwatch:GetMetricData", "ce:GetCostAndUsage", "pricing:GetProducts",
+    "logs:CreateLogDelivery", "logs:GetLogDelivery", "logs:UpdateLogDelivery", "logs:DeleteLogDelivery",
+    "logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:DescribeResourcePolicies", "logs:DescribeLogGroups",
+}  # fmt: skip
+
+
+def snake(logical_id: str) -> str:
+    name = logical_id.removesuffix("Function")
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+
+def statements(role: dict[str, Any]) -> list[dict[str, Any]]:
+    found = []
+    for policy in role["Properties"]["Policies"]:
+        for statement in policy["PolicyDocument"]["Statement"]:
+            if "Fn::If" in statement:
+                found += [s for s in statement["Fn::If"][1:] if "Action" in s]
+            else:
+                found.append(statement)
+    return found
+
+
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def test_functions_are_the_folders() -> None:
+    folders = {p.name for p in (ROOT / "functions").iterdir() if p.is_dir() and p.name != "__pycache__"}
+    assert {snake(f) for f in FUNCTIONS} == folders
+
+
+@pytest.mark.parametrize("logical_id", FUNCTIONS)
+def test_every_function_is_complete(logical_id: str) -> None:
+    name, function = snake(logical_id), FUNCTIONS[logical_id]["Properties"]
+    stem = logical_id.removesuffix("Function")
+    everything = template()["Resources"]
+    assert function["Handler"] == f"functions.{name}.app.handler"
+    assert (ROOT / "functions" / name / "app.py").is_file()
+    assert function["Role"] == {"Fn::GetAtt": [f"{stem}Role", "Arn"]}
+    assert function["LoggingConfig"] == {"LogGroup": {"Ref": f"{stem}Logs"}}
+    assert everything[f"{stem}Logs"]["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+    alarm = everything[f"{stem}Errors"]["Properties"]
+    assert alarm["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": logical_id}}]
+    assert alarm["AlarmActions"] == [{"Ref": "Alerts"}]
+    assert template()["Globals"]["Function"]["Tracing"] == "Active"
+
+
+@pytest.mark.parametrize("logical_id", FUNCTIONS)
+def test_asynchronous_functions_have_a_dead_letter_target(logical_id: str) -> None:
+    function = FUNCTIONS[logical_id]["Properties"]
+    events = function.get("Events", {}).values()
+    asynchronous = [e for e in events if e["Type"] in ("EventBridgeRule", "ScheduleV2")]
+    if not asynchronous:
+        pytest.skip("called synchronously: the caller sees the error")
+    assert function["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]["Type"] == "SQS"
+    for event in asynchronous:
+        assert event["Properties"]["DeadLetterConfig"]
+        assert event["Properties"]["RetryPolicy"]
+
+
+@pytest.mark.parametrize("logical_id", FUNCTIONS)
+def test_every_function_has_event_files(logical_id: str) -> None:
+    folder = ROOT / "events" / snake(logical_id)
+    files = sorted(folder.glob("*.json"))
+    assert files, f"no event files in events/{snake(logical_id)}/"
+    for file in files:
+        json.loads(file.read_text())
+
+
+@pytest.mark.parametrize("logical_id", resources("AWS::IAM::Role"))
+def test_roles_are_least_privilege(logical_id: str) -> None:
+    for statement in statements(resources("AWS::IAM::Role")[logical_id]):
+        actions = listed(statement["Action"])
+        assert not [a for a in actions if "*" in a], f"{logical_id}: {actions}"
+        if "*" in listed(statement["Resource"]):
+            # The local engine's false denials are excused on the local engine only.
+            excused = {"lambda:ListAliases", "lambda:ListLayers", "lambda:ListLayerVersions"}
+            assert set(actions) <= NO_RESOURCE | excused, f"{logical_id}: {actions} on *"
+
+
+def test_the_engine_s_excuses_exist_on_the_engine_only() -> None:
+    for logical_id, role in resources("AWS::IAM::Role").items():
+        for policy in role["Properties"]["Policies"]:
+            for statement in policy["PolicyDocument"]["Statement"]:
+                if "lambda:ListLayers" in json.dumps(statement):
+                    assert statement["Fn::If"][0] == "IsLocal", logical_id
+
+
+def test_everything_that_can_be_tagged_carries_the_cost_tag() -> None:
+    untagged = []
+    no_tags = {
+        "AWS::S3::BucketPolicy", "AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy", "AWS::SNS::Subscription",
+        "AWS::Serverless::LayerVersion", "AWS::Logs::SubscriptionFilter", "AWS::Lambda::Permission",
+        "AWS::Events::Rule", "AWS::Budgets::Budget",
+    }  # fmt: skip
+    for logical_id, resource in template()["Resources"].items():
+        if resource["Type"] in no_tags or resource["Type"] == "AWS::Serverless::Function":
+            continue  # functions get theirs from Globals
+        tags = resource["Properties"].get("Tags", [])
+        keys = list(tags) if isinstance(tags, dict) else [t["Key"] for t in tags]
+        if "mlops:stack" not in keys:
+            untagged.append(logical_id)
+    assert not untagged
+    assert "mlops:stack" in template()["Globals"]["Function"]["Tags"]
+
+
+def test_stores_are_encrypted_versioned_and_private() -> None:
+    for bucket in resources("AWS::S3::Bucket").values():
+        properties = bucket["Properties"]
+        assert properties["BucketEncryption"]
+        assert properties["VersioningConfiguration"] == {"Status": "Enabled"}
+        assert all(properties["PublicAccessBlockConfiguration"].values())
+        assert bucket["DeletionPolicy"] == "RetainExceptOnCreate"
+
+
+def test_every_parameter_is_described_and_has_a_default() -> None:
+    for name, parameter in template()["Parameters"].items():
+        assert parameter.get("Description"), name
+        assert "Default" in parameter, name
+
+
+def test_schedules_can_be_switched_off() -> None:
+    for function in FUNCTIONS.values():
+        for event in function["Properties"].get("Events", {}).values():
+            if event["Type"] == "ScheduleV2":
+                switch = event["Properties"]["State"]["Ref"]
+                assert template()["Parameters"][switch]["AllowedValues"] == ["ENABLED", "DISABLED"]
+
+
+@pytest.mark.parametrize("logical_id", resources("AWS::Serverless::StateMachine"))
+def test_state_machine_tokens_equal_the_substitutions(logical_id: str) -> None:
+    properties = resources("AWS::Serverless::StateMachine")[logical_id]["Properties"]
+    text = (ROOT / properties["DefinitionUri"]).read_text()
+    yaml.safe_load(text)
+    assert set(re.findall(r"\$\{(\w+)\}", text)) == set(properties["DefinitionSubstitutions"])
+
+
+def test_layers_of_every_function_exist() -> None:
+    for logical_id, function in FUNCTIONS.items():
+        for layer in function["Properties"]["Layers"]:
+            name = layer["Ref"]
+            if name == "ModelLayerArn":
+                assert logical_id == "PredictFunction"
+                continue
+            assert (ROOT / template()["Resources"][name]["Properties"]["ContentUri"] / "layer.toml").is_file()
+
+
+def test_samconfig_names_the_three_environments() -> None:
+    import tomllib
+
+    config = tomllib.loads(Path(ROOT / "samconfig.toml").read_text())
+    assert {"local", "staging", "prod"} <= set(config)
