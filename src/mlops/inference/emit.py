@@ -1,0 +1,204 @@
+"""What ``predict`` prints: capture lines, metrics and log lines, in one write per request.
+
+Everything goes to ``sys.stdout``, which Lambda ships to CloudWatch Logs after the answer has left: a
+subscription filter stores the capture lines, CloudWatch turns the metrics line (embedded metric format) into
+metrics. No line holds a token, a body or a feature that the contract flags as personal data.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from mlops.inference.scoring import Outcome, Row, Side
+from mlops.inference.settings import InferenceSettings
+
+SCHEMA = "mlops.capture.v1"
+#: CloudWatch cuts events of more than 256 KiB; a larger capture is printed as several lines.
+MAX_LINE_BYTES = 240_000
+
+
+def timestamp(seconds: float) -> str:
+    """ISO 8601 UTC with milliseconds."""
+    milliseconds = int(seconds * 1000)
+    day = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(milliseconds // 1000))
+    return f"{day}.{milliseconds % 1000:03d}Z"
+
+
+def write(lines: list[bytes]) -> None:
+    """Print lines in one write."""
+    if lines:
+        # sys.stdout is looked up each time: runtimes replace it. File descriptor 1 may belong to their protocol.
+        sys.stdout.write(b"\n".join([*lines, b""]).decode())
+        sys.stdout.flush()
+
+
+def is_sampled(inference_id: str, rate: float) -> bool:
+    """Whether a request is captured; decided by its id, so the same request always is or is not."""
+    return rate >= 1.0 or int(inference_id[:8], 16) < rate * 2**32
+
+
+class Capture:
+    """Capture lines of one model, by its personal-data rules."""
+
+    def __init__(self, settings: InferenceSettings) -> None:
+        self._key = settings.pseudonym_key
+        self._rules: dict[str, Callable[[Mapping[str, Any]], Any]] = {}
+
+    def lines(self, outcome: Outcome, request_id: str, *, always: bool = False) -> list[bytes]:
+        """The lines of one request: usually one, none when the request is not sampled."""
+        manifest = outcome.champion.model.manifest
+        sampled = always or outcome.route is not None or is_sampled(outcome.inference_id, manifest.capture_rate)
+        if not sampled or not outcome.champion.rows:
+            return []
+        route = outcome.route
+        head = {
+            "kind": SCHEMA,
+            "model": manifest.model,
+            "time": timestamp(outcome.started),
+            "request_id": request_id,
+            "step": route.step if route else None,
+            "release": route.release if route else None,
+        }
+        tail = {
+            "champion": _side(outcome.champion),
+            "challenger": _side(outcome.challenger) if outcome.challenger else None,
+        }
+        return _fit(head, self._rows(outcome), tail)
+
+    def _rows(self, outcome: Outcome) -> list[dict[str, Any]]:
+        clean = self._rule(outcome)
+        entity = self._entity(outcome)
+        nothing: list[Row] = [None] * len(outcome.champion.rows)
+        challenger = outcome.challenger.rows if outcome.challenger else nothing
+        answered = outcome.answered or ["champion"] * len(nothing)
+        records, prefix = outcome.records, outcome.inference_id
+        return [
+            {
+                "id": f"{prefix}-{index}",
+                "entity": entity(records[index]),
+                "features": clean(records[index]),
+                "answered": role,
+                "champion": first,
+                "challenger": second,
+            }
+            for index, role, first, second in zip(
+                outcome.positions(), answered, outcome.champion.rows, challenger, strict=True
+            )
+        ]
+
+    def _entity(self, outcome: Outcome) -> Callable[[Mapping[str, Any]], str | None]:
+        key = outcome.champion.model.manifest.key
+        if not key or not self._key:
+            return lambda record: None
+        from mlops.inference.hashing import pseudonym  # noqa: PLC0415 - only models with an entity key
+
+        def entity(record: Mapping[str, Any]) -> str | None:
+            values = [record.get(name) for name in key]
+            return None if None in values else pseudonym(self._key, "entity", values)
+
+        return entity
+
+    def _rule(self, outcome: Outcome) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+        """How a record of this model becomes its captured features."""
+        manifest = outcome.champion.model.manifest
+        names = [f.name for f in manifest.features]
+        if all(f.pii == "none" for f in manifest.features):
+            width = len(names)
+
+            def as_it_is(record: Mapping[str, Any]) -> Mapping[str, Any]:
+                if len(record) == width:  # nothing missing, no key: it was parsed, so these are the features
+                    return record
+                return {name: record.get(name) for name in names}
+
+            return (lambda r: {n: r.get(n) for n in names}) if manifest.key else as_it_is
+        plain = [f.name for f in manifest.features if f.pii == "none"]
+        hashed = [f.name for f in manifest.features if f.pii == "pseudonymise"] if self._key else []
+        from mlops.inference.hashing import pseudonym  # noqa: PLC0415 - only models with personal data
+
+        def clean(record: Mapping[str, Any]) -> Mapping[str, Any]:
+            result = {name: record.get(name) for name in plain}
+            for name in hashed:
+                value = record.get(name)
+                result[name] = None if value is None else pseudonym(self._key, name, value)
+            return result
+
+        return clean
+
+
+def _side(side: Side) -> dict[str, Any]:
+    return {"version": side.model.version, "us": side.us, "error": side.error}
+
+
+def _fit(head: dict[str, Any], rows: list[dict[str, Any]], tail: dict[str, Any]) -> list[bytes]:
+    """One line, or several with a part of the rows each. A single row that is too long loses its features."""
+    line = orjson.dumps({**head, "rows": rows, **tail})
+    if len(line) <= MAX_LINE_BYTES:
+        return [line]
+    if len(rows) == 1:
+        return [orjson.dumps({**head, "rows": [{**rows[0], "features": {}}], **tail})]
+    parts = len(line) // MAX_LINE_BYTES + 1
+    step = max(1, min(len(rows) // 2, len(rows) // parts))
+    return [piece for i in range(0, len(rows), step) for piece in _fit(head, rows[i : i + step], tail)]
+
+
+class Metrics:
+    """One line of CloudWatch's embedded metric format per request, written by hand."""
+
+    def __init__(self, stack: str) -> None:
+        self._stack = stack
+        self._heads: dict[str, str] = {}
+
+    def line(self, model: str, microseconds: int, *, error: bool = False, rejected: bool = False) -> bytes:
+        """``model`` must be a deployed one, or "" for requests that name none: each value is a paid metric.
+
+        ``error``: our fault, worth an alarm; ``rejected``: the caller's, or a model that has no version yet.
+        """
+        head = self._heads.get(model)
+        if head is None:
+            head = self._heads[model] = self._head(model)
+        return (
+            f'{{"_aws":{{"Timestamp":{time.time_ns() // 1_000_000},{head}'
+            f'"Requests":1,"Errors":{int(error)},"Rejected":{int(rejected)},"Latency":{microseconds}}}'
+        ).encode()
+
+    def _head(self, model: str) -> str:
+        units = {"Requests": "Count", "Errors": "Count", "Rejected": "Count", "Latency": "Microseconds"}
+        directive = {
+            "Namespace": "ServerlessMLOps",
+            "Dimensions": [["stack", "model"]],
+            "Metrics": [{"Name": name, "Unit": unit} for name, unit in units.items()],
+        }
+        values = orjson.dumps({"stack": self._stack or "-", "model": model or "-"}).decode()
+        return f'"CloudWatchMetrics":[{orjson.dumps(directive).decode()}]}},{values[1:-1]},'
+
+
+def log_line(level: str, message: str, context: Any, *, correlation_id: str = "", **fields: Any) -> bytes:
+    """A log line with the keys that Powertools' Logger uses in the other functions."""
+    line = {
+        "level": level,
+        "message": message,
+        "timestamp": timestamp(time.time()),
+        "service": "predict",
+        "function_name": getattr(context, "function_name", ""),
+        "function_request_id": getattr(context, "aws_request_id", ""),
+        "correlation_id": correlation_id,
+        "xray_trace_id": os.environ.get("_X_AMZN_TRACE_ID", "").split(";")[0].removeprefix("Root="),
+        **fields,
+    }
+    return orjson.dumps(line, default=str)
+
+
+def where(error: BaseException) -> str:
+    """The innermost place of an exception as ``file:line``, without the folder; its message may hold values."""
+    trace = error.__traceback__
+    place = ""
+    while trace is not None:
+        place = f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place

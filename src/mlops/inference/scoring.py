@@ -1,0 +1,158 @@
+"""Two models, one answer: the champion and, during a release, the challenger score every request."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mlops.features.encoding import Matrix
+from mlops.inference.errors import ApiError
+from mlops.inference.models import Entry, Model, ModelSet
+from mlops.inference.parsing import Batch, Record
+from mlops.inference.settings import InferenceSettings, Route
+
+Role = Literal["champion", "challenger"]
+Row = list[float] | None
+
+#: After this many faults in a row the challenger is left out for the next :data:`REST` requests of this process.
+PATIENCE = 3
+REST = 100
+
+
+@dataclass(slots=True)
+class Side:
+    """What one of the two did. ``rows``: a list of probabilities (or ``[value]``) per accepted record, ``None``
+    where it gave no finite answer; ``us``: microseconds for the batch; ``error``: a short code, ``None`` if all
+    went well."""
+
+    model: Model
+    rows: list[Row]
+    us: int = 0
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """A scored request.
+
+    ``answered`` has one role per accepted record, or is ``None`` when the champion answered all of them.
+    """
+
+    entry: Entry
+    inference_id: str
+    records: Sequence[Record]
+    batch: Batch
+    champion: Side
+    challenger: Side | None = None
+    answered: list[Role] | None = None
+    route: Route | None = None
+    started: float = field(default_factory=time.time)
+
+    def positions(self) -> Sequence[int]:
+        """Positions in ``records`` of the rows that were scored."""
+        return range(len(self.records)) if self.batch.accepted is None else self.batch.accepted
+
+    def versions(self) -> list[str]:
+        """The versions that answered, the champion's first."""
+        if self.answered is None or self.challenger is None:
+            return [self.champion.model.version]
+        sides = {"champion": self.champion, "challenger": self.challenger}
+        return [side.model.version for role, side in sides.items() if role in self.answered] or [
+            self.champion.model.version
+        ]
+
+
+def new_inference_id() -> str:
+    """128 random bits in hex."""
+    return os.urandom(16).hex()
+
+
+def finite_rows(model: Model, matrix: Matrix, options: Any = None) -> tuple[list[Row], str | None]:
+    """Scores as lists, ``None`` for rows with a value that is not finite."""
+    scores = model.run(matrix, options)
+    if scores.ndim != 2 or scores.shape != (len(matrix), model.columns):
+        return [None] * len(matrix), "wrong_shape"
+    rows: list[Row] = scores.tolist()
+    if math.isfinite(sum(map(sum, rows))):  # type: ignore[arg-type]
+        return rows, None
+    return [row if row is not None and all(map(math.isfinite, row)) else None for row in rows], "not_finite"
+
+
+class Scorer:
+    """Scores records with the model set in force and decides who answers."""
+
+    def __init__(self, models: ModelSet, settings: InferenceSettings) -> None:
+        self.models = models
+        self.settings = settings
+        self._challengers: dict[str, Any] = {}
+
+    def score(self, name: str, records: Sequence[Any], *, version: str | None = None) -> Outcome:
+        """Parse and score.
+
+        Parameters
+        ----------
+        name : model.
+        records : JSON objects, checked here.
+        version : answer with this version, champion or challenger, whatever the route says.
+
+        Raises
+        ------
+        ApiError
+            for an unknown or unavailable model or version, an empty batch or one that is too large.
+        """
+        champion = self.models.champion(name)
+        entry = self.models.entries[name]
+        if not records:
+            raise ApiError("empty_batch", "there is no record to score")
+        if len(records) > self.settings.max_rows:
+            limit = self.settings.max_rows
+            raise ApiError("batch_too_large", f"{len(records)} records are more than the {limit} of one request")
+        batch = champion.parser.parse(records)
+        started = time.perf_counter_ns()
+        rows, error = self._champion_rows(champion, batch.matrix)
+        side = Side(champion, rows, (time.perf_counter_ns() - started) // 1000, error)
+        outcome = Outcome(entry, new_inference_id(), records, batch, side)
+        forced = self._forced(entry, version)
+        outcome.route = self.settings.routes.get(name) if entry.challenger is not None else None
+        if outcome.route is not None or forced == "challenger":
+            self._challenge(outcome, forced)
+        return outcome
+
+    @staticmethod
+    def _champion_rows(champion: Model, matrix: Matrix) -> tuple[list[Row], str | None]:
+        if not len(matrix):
+            return [], None
+        try:
+            return finite_rows(champion, matrix)
+        except Exception as error:  # onnxruntime's errors share no base class; the answer is model_failed
+            return [None] * len(matrix), type(error).__name__
+
+    @staticmethod
+    def _forced(entry: Entry, version: str | None) -> Role | None:
+        if version is None:
+            return None
+        if version == entry.champion:
+            return "champion"
+        if version == entry.challenger:
+            return "challenger"
+        raise ApiError("unknown_version", f"version '{version[:40]}' of '{entry.name}' is not deployed here")
+
+    def _challenge(self, outcome: Outcome, forced: Role | None) -> None:
+        """Let the challenger score too, and decide for every record who answers it."""
+        from mlops.inference.challenger import Challenger  # noqa: PLC0415 - only during a release
+
+        name, version = outcome.entry.name, outcome.entry.challenger
+        model = self.models.try_load(name, version)
+        if model is None:
+            if forced == "challenger":
+                raise ApiError("model_unavailable", f"version {version} of the model '{name}' could not be loaded")
+            return
+        challenger = self._challengers.get(name)
+        if challenger is None:
+            challenger = self._challengers[name] = Challenger(model)
+        outcome.challenger = challenger.score(outcome, self.settings.budget_ms)
+        outcome.answered = challenger.who_answers(outcome, forced)
