@@ -92,3 +92,8 @@ def version_prefix(model: str, version: str) -> str:
 def layer_key(digest: str) -> str:
     """A model-set layer archive, addressed by the SHA-256 of its model set."""
     return f"layers/{digest}.zip"
+
+
+def prices_key(region: str) -> str:
+    """List prices of one region as the Price List API gave them, with the day on which they were read."""
+    return f"prices/{region}.json"

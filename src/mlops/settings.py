@@ -31,6 +31,7 @@ class Settings:
     code_version: str = ""
     lock_digest: str = ""
     memory_mb: str = ""
+    monthly_budget_usd: str = ""  # of the whole stack; empty: no budget
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] = os.environ) -> Settings:

@@ -1,0 +1,194 @@
+"""Makes a cost report and keeps it: files for people, a record for the retrain-launcher, a line in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from mlops.cost.billing import Bill, BillSource, NoBill
+from mlops.cost.budget import Budget
+from mlops.cost.history import anomalies, forecast
+from mlops.cost.lines import add, price_lines
+from mlops.cost.money import decimal, plain
+from mlops.cost.predictions import Predictions, count
+from mlops.cost.prices import Allowance, PriceSource
+from mlops.cost.render import to_csv, to_html, to_json
+from mlops.cost.report import CostReport, build
+from mlops.cost.usage import Meter, Window
+from mlops.errors import MlopsError
+from mlops.objects import ObjectStore, report_prefix
+from mlops.registry.entities import LedgerDraft, Record
+from mlops.registry.ports import Ledger, Registry
+
+#: The name under which the stack's own records stand in the registry; no model can have it.
+STACK = "_stack"
+_MAX_HOURS = Decimal(24 * 62)
+_HISTORY = 120  # records looked through for whole days
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """Everything a report needs.
+
+    ``budget``: USD a month, None for no budget. ``notes``: what this deployment cannot know, such as that prices
+    come from the snapshot.
+    """
+
+    stack: str
+    region: str
+    meter: Meter
+    prices: PriceSource
+    free: Sequence[Allowance]
+    bills: BillSource
+    registry: Registry
+    ledger: Ledger
+    objects: ObjectStore
+    clock: Callable[[], datetime]
+    budget: Decimal | None = None
+    notes: tuple[str, ...] = ()
+
+    def daily(self) -> dict[str, Any]:
+        """Report on yesterday (UTC), the month so far, and its end. Asks for the bill, in one request."""
+        now = self.clock().astimezone(UTC)
+        today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        yesterday = today - timedelta(days=1)
+        month = today.replace(day=1)
+        bill = self.bills.bill(min(month, yesterday).date(), (today + timedelta(days=1)).date())
+        window = Window(yesterday, today)
+        days = self._days()
+        report = self._build("daily", now, window, _part(bill, yesterday.date(), today.date()))
+        if isinstance(bill, Bill):
+            days |= {d: usd for d, usd in bill.by_day().items() if d < today.date()}
+        else:
+            days[yesterday.date()] = report.total.usd
+        report = self._with_month(report, now, bill, days)
+        return self._keep(report, f"daily-{yesterday:%Y-%m-%d}", f"{yesterday:%Y-%m-%d}/daily")
+
+    def on_demand(self, hours: Decimal, *, with_bill: bool = False) -> dict[str, Any]:
+        """Report on the last ``hours``. The bill is asked for only ``with_bill``: each request costs a cent.
+
+        Raises
+        ------
+        MlopsError
+            when ``hours`` is not above 0 and at most two months.
+        """
+        if not 0 < hours <= _MAX_HOURS:
+            raise MlopsError(f"hours: {hours} is not above 0 and at most {_MAX_HOURS}", code="invalid_request")
+        now = self.clock().astimezone(UTC)
+        window = Window(now - timedelta(seconds=float(hours * 3600)), now)
+        bill: Bill | NoBill = NoBill("off", 'not asked for: a request to Cost Explorer costs a cent; add "bill": true')
+        if with_bill:
+            month = now.date().replace(day=1)
+            bill = self.bills.bill(min(month, window.start.date()), now.date() + timedelta(days=1))
+        report = self._build("report", now, window, _part(bill, window.start.date(), now.date() + timedelta(days=1)))
+        report = self._with_month(report, now, bill, self._days())
+        return self._keep(report, f"report-{now:%Y-%m-%dT%H:%M:%S}", f"{now:%Y-%m-%d}/report-{now:%H%M%S}")
+
+    def _build(self, task: str, now: datetime, window: Window, bill: Bill | NoBill) -> CostReport:
+        return build(
+            task=task,
+            made_at=now,
+            usage=self.meter.measure(window),
+            prices=self.prices,
+            free=self.free,
+            bill=bill,
+            predictions=self._predictions(window),
+            notes=self.notes,
+        )
+
+    def _predictions(self, window: Window) -> Predictions:
+        rates = {}
+        for model in self.registry.models():
+            contract = self.registry.contract(model)
+            if contract is not None:
+                rates[model] = contract.capture.rate
+        return count(self.objects, sorted(rates), window, rates)
+
+    def _with_month(
+        self, report: CostReport, now: datetime, bill: Bill | NoBill, days: Mapping[date, Decimal]
+    ) -> CostReport:
+        """Add month to date, forecast, budget and days that stand out."""
+        today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        month = today.replace(day=1)
+        if isinstance(bill, Bill):
+            spent, basis = bill.between(month.date(), now.date() + timedelta(days=1)).usd, "spent as billed"
+        elif now - month < timedelta(minutes=1):
+            spent, basis = Decimal(0), "the month has just begun"
+        else:
+            usage = self.meter.measure(Window(month, now))
+            spent = add(price_lines(usage.all_quantities(), self.prices, self.region)).usd
+            basis = "spent at list price, because there is no bill"
+        share = Decimal(int((now - today).total_seconds())) / 86_400
+        expected = forecast(today.date(), spent, share, days)
+        return replace(
+            report,
+            forecast=expected,
+            anomalies=tuple(anomalies(days)),
+            budget=Budget(self.budget, spent, expected.expected, basis),
+        )
+
+    def _days(self) -> dict[date, Decimal]:
+        """Cost at list price of whole days on record."""
+        found: dict[date, Decimal] = {}
+        for record in self.registry.records(STACK, "cost", _HISTORY):
+            day, usd = record.body.get("day"), record.body.get("list_usd")
+            if day and usd is not None:
+                found[date.fromisoformat(day)] = decimal(usd, f"cost record {record.id}")
+        return found
+
+    def _keep(self, report: CostReport, record_id: str, name: str) -> dict[str, Any]:
+        prefix = report_prefix("cost") + name
+        files = {
+            "report_key": (f"{prefix}.json", to_json(report), "application/json"),
+            "html_key": (f"{prefix}.html", to_html(report), "text/html; charset=utf-8"),
+            "csv_key": (f"{prefix}.csv", to_csv(report), "text/csv; charset=utf-8"),
+        }
+        for key, body, content_type in files.values():
+            self.objects.put(key, body, content_type=content_type)
+        body = self._body(report) | {name: key for name, (key, _, _) in files.items()}
+        self.registry.put_record(Record(STACK, "cost", record_id, report.made_at.isoformat(), body))
+        total = f"{plain(report.total.usd)} USD at list price"
+        self.ledger.append(
+            LedgerDraft(
+                actor="function:cost_report",
+                action="cost.reported",
+                subject=f"stack/{self.stack}",
+                reason=report.task,
+                outcome=total if report.total.complete else f"at least {total}",
+                inputs={k: body[k] for k in ("start", "end", "budget_state", "report_key")},
+                id=record_id,
+            )
+        )
+        return {"status": "reported", **body}
+
+    def _body(self, report: CostReport) -> dict[str, Any]:
+        budget, month = report.budget, report.forecast
+        body: dict[str, Any] = {
+            "task": report.task,
+            "start": report.window.start.isoformat(),
+            "end": report.window.end.isoformat(),
+            "list_usd": plain(report.total.usd),
+            "complete": report.total.complete,
+            "unknown": list(report.total.unknown),
+            "free_tier_usd": plain(report.free_tier.usd),
+            "idle_usd_per_month": plain(report.idle_month.usd),
+            "billed_usd": plain(report.bill.usd) if isinstance(report.bill, Bill) else None,
+            "usd_per_1000_requests": plain(report.units.per_1000_requests),
+            "usd_per_training": plain(report.units.per_training),
+            "month_spent_usd": plain(budget.spent) if budget else None,
+            "month_expected_usd": plain(month.expected) if month else None,
+            "budget_usd": plain(budget.limit) if budget else None,
+            "budget_state": budget.state if budget else "none",
+            "over_budget": bool(budget and budget.state == "over"),
+            "anomalies": len(report.anomalies),
+        }
+        if report.task == "daily":
+            body["day"] = report.window.start.date().isoformat()
+        return body
+
+
+def _part(bill: Bill | NoBill, start: date, end: date) -> Bill | NoBill:
+    return bill.between(start, end) if isinstance(bill, Bill) else bill
