@@ -1,0 +1,292 @@
+"""The drift check of a model: captured traffic of a window, or a new data set, against the champion's baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, Protocol
+
+import orjson
+
+from mlops.capture.reading import CaptureLine, read
+from mlops.contract import Contract
+from mlops.drift import report, traffic
+from mlops.drift.decision import Verdict, confirmed, decide
+from mlops.errors import MlopsError, NotFoundError
+from mlops.features.columns import Columns
+from mlops.objects import ObjectStore, part_prefix, report_prefix, version_prefix
+from mlops.registry.entities import LedgerDraft, ModelVersion, Record
+from mlops.registry.ports import Ledger, Registry
+from mlops.statistics.baseline import Baseline, BaselineError, Counts, accumulate, empty, merge
+
+ACTOR = "function:drift_check"
+KIND = "drift"
+EVENT = "DriftChecked"
+
+#: Longest window that may be asked for.
+MAX_HOURS = 24.0 * 400
+
+Task = Literal["dataset", "window"]
+Reader = Callable[[ObjectStore, str, datetime, datetime], Iterable[CaptureLine]]
+
+
+class Events(Protocol):
+    def put(self, detail_type: str, detail: Mapping[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check found, and where it is written. ``confirmed``: drift that counts, after the contract's debounce."""
+
+    model: str
+    check_id: str
+    status: str
+    task: Task
+    confirmed: bool = False
+    share: float = 0.0
+    rows: int = 0
+    version: str | None = None
+    drifted: tuple[Mapping[str, Any], ...] = ()
+    explanation: str = ""
+    report_key: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "status": self.status,
+            "model": self.model,
+            "task": self.task,
+            "check_id": self.check_id,
+            "confirmed": self.confirmed,
+            "share": self.share,
+            "rows": self.rows,
+            "version": self.version,
+            "drifted": [dict(d) for d in self.drifted],
+            "explanation": self.explanation,
+            "report_key": self.report_key,
+        }
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One check to do; ``what`` says in words which rows."""
+
+    contract: Contract
+    champion: ModelVersion
+    check_id: str
+    task: Task
+    what: str
+
+
+class DriftCheck:
+    """Runs checks and writes down what they found.
+
+    Parameters
+    ----------
+    data, artifacts : the two buckets.
+    reader : gives the captured lines of a model between two times.
+    events : where ``DriftChecked`` goes.
+    clock : the time, with a zone.
+    """
+
+    def __init__(
+        self,
+        *,
+        data: ObjectStore,
+        artifacts: ObjectStore,
+        registry: Registry,
+        ledger: Ledger,
+        events: Events,
+        clock: Callable[[], datetime],
+        reader: Reader = read,
+    ) -> None:
+        self.data = data
+        self.artifacts = artifacts
+        self.registry = registry
+        self.ledger = ledger
+        self.events = events
+        self.reader = reader
+        self.clock = clock
+
+    def dataset(self, model: str, part_id: str) -> Outcome:
+        """Check the rows of one upload.
+
+        Raises
+        ------
+        NotFoundError
+            for a model without a contract, or a part that does not exist.
+        """
+        contract = self._contract(model)
+        champion = self.registry.in_state(model, "champion")
+        if champion is None:
+            return self._no_champion(model, f"part-{part_id}", "dataset")
+        check_id = f"part-{part_id}-{champion.version}"
+        known = self._known(model, check_id)
+        if known is not None:
+            return known
+        table = Columns.load(self.data.get(part_prefix(model, part_id) + "columns.npz"))
+        table = table.select([n for n in table.names if n not in {*contract.key, contract.timestamp, *contract.ignore}])
+        job = _Job(contract, champion, check_id, "dataset", f"rows of upload {part_id}")
+        return self._check(job, lambda baseline: (accumulate(baseline, table), ()))
+
+    def window(self, model: str, hours: float | None = None, until: datetime | None = None) -> Outcome:
+        """Check the traffic of the last ``hours`` (default: the contract's) before ``until`` (default: now), and
+        put the event ``DriftChecked``.
+
+        Raises
+        ------
+        NotFoundError
+            for a model without a contract.
+        MlopsError
+            for hours outside (0, MAX_HOURS].
+        """
+        contract = self._contract(model)
+        length = contract.drift.window_hours if hours is None else hours
+        if not 0 < length <= MAX_HOURS:
+            raise MlopsError(f"hours must be above 0 and at most {MAX_HOURS:g}, not {length:g}", code="invalid_request")
+        end = (until or self.clock()).astimezone(UTC)
+        start = end - timedelta(hours=length)
+        stamp = f"window-{start:%Y%m%dT%H%M%SZ}-{end:%Y%m%dT%H%M%SZ}"
+        champion = self.registry.in_state(model, "champion")
+        if champion is None:
+            outcome = self._no_champion(model, stamp, "window")
+        else:
+            check_id = f"{stamp}-{champion.version}"
+            known = self._known(model, check_id)
+            if known is not None:
+                self._announce(known)  # the first attempt may have died before this; consumers take it once
+                return known
+            what = f"traffic from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
+            job = _Job(contract, champion, check_id, "window", what)
+            outcome = self._check(job, lambda baseline: self._count(contract, baseline, start, end))
+        self._announce(outcome)
+        return outcome
+
+    def windows(
+        self, model: str | None = None, hours: float | None = None, until: datetime | None = None
+    ) -> list[Outcome]:
+        """:meth:`window` for one model, or for all."""
+        return [self.window(name, hours, until) for name in ([model] if model else self.registry.models())]
+
+    def _contract(self, model: str) -> Contract:
+        contract = self.registry.contract(model)
+        if contract is None:
+            raise NotFoundError(f"there is no model '{model}' in this stack; its contract has to be uploaded first")
+        return contract
+
+    def _no_champion(self, model: str, check_id: str, task: Task) -> Outcome:
+        text = f"{model} has no champion yet, so there is no baseline to compare with."
+        return Outcome(model, check_id, "no_champion", task, explanation=text)
+
+    def _known(self, model: str, check_id: str) -> Outcome | None:
+        for record in self.registry.records(model, KIND, 50):
+            if record.id == check_id:
+                body = dict(record.body)
+                body["drifted"] = tuple(body.get("drifted", ()))
+                return Outcome(**body)
+        return None
+
+    def _count(
+        self, contract: Contract, baseline: Baseline, start: datetime, end: datetime
+    ) -> tuple[Counts, tuple[str, ...]]:
+        counts, invalid = empty(baseline), dict[str, int]()
+        lines = self.reader(self.data, contract.name, start, end)
+        for batch in traffic.batches(contract.features, lines, baseline.version):
+            counts = merge(counts, accumulate(baseline, batch.table, batch.scores))
+            for name, number in batch.invalid.items():
+                invalid[name] = invalid.get(name, 0) + number
+        notes = tuple(
+            f"{name}: {n} captured values were not of its type and count as missing." for name, n in invalid.items()
+        )
+        return counts, notes
+
+    def _check(self, job: _Job, count: Callable[[Baseline], tuple[Counts, tuple[str, ...]]]) -> Outcome:
+        model, version, policy = job.contract.name, job.champion.version, job.contract.drift
+        try:
+            baseline = self._baseline(job.champion)
+        except (NotFoundError, BaselineError) as error:
+            text = f"Version {version} has no baseline that can be used: {error.message}"
+            return self._keep(Outcome(model, job.check_id, "insufficient", job.task, version=version, explanation=text))
+        counts, extra = count(baseline)
+        verdict = decide(baseline, counts, policy)
+        counted = self._counts_as_drift(job, verdict)
+        text = verdict.explanation
+        if verdict.status == "drift" and not counted:
+            text += f" Not confirmed yet: {policy.confirmations} of the last {policy.windows} checks must say so."
+        key = f"{report_prefix('drift', model)}{job.check_id}"
+        outcome = Outcome(
+            model=model,
+            check_id=job.check_id,
+            status=verdict.status,
+            task=job.task,
+            confirmed=counted,
+            share=verdict.share,
+            rows=verdict.rows,
+            version=version,
+            drifted=tuple(f.brief() for f in verdict.first(10)),
+            explanation=text,
+            report_key=f"{key}.html",
+        )
+        history = [r.body for r in reversed(self.registry.records(model, KIND, 60)) if r.body.get("task") == job.task]
+        document = {
+            "schema": "mlops.drift.v1",
+            **outcome.to_dict(),
+            "checked_at": self.clock().astimezone(UTC).isoformat(),
+            "what": job.what,
+            "verdict": verdict.to_dict(),
+            "notes": [*verdict.notes, *extra],
+            "counts": counts.to_dict(),
+        }
+        self.data.put(f"{key}.json", orjson.dumps(document), content_type="application/json")
+        page = report.page(outcome.to_dict(), verdict, baseline, counts, what=job.what, notes=extra, history=history)
+        self.data.put(f"{key}.html", page.encode(), content_type="text/html; charset=utf-8")
+        return self._keep(outcome)
+
+    def _baseline(self, champion: ModelVersion) -> Baseline:
+        body = self.artifacts.get(version_prefix(champion.model, champion.version) + "baseline.json")
+        try:
+            baseline = Baseline.from_dict(orjson.loads(body))
+        except orjson.JSONDecodeError as error:
+            raise BaselineError(f"baseline: not JSON ({error})") from error
+        if baseline.version not in ("", champion.version):
+            raise BaselineError(f"baseline: it is of version {baseline.version}, not of {champion.version}")
+        return baseline.labelled(champion.model, champion.version)
+
+    def _counts_as_drift(self, job: _Job, verdict: Verdict) -> bool:
+        earlier = [
+            record.body["status"] == "drift"
+            for record in self.registry.records(job.contract.name, KIND, 50)
+            if record.id != job.check_id
+            and record.body.get("task") == job.task
+            and record.body.get("version") == job.champion.version
+            and record.body.get("status") in ("ok", "drift")
+        ]
+        policy = job.contract.drift
+        return confirmed(verdict.status == "drift", earlier, needed=policy.confirmations, windows=policy.windows)
+
+    def _keep(self, outcome: Outcome) -> Outcome:
+        time = self.clock().astimezone(UTC).isoformat()
+        self.registry.put_record(Record(outcome.model, KIND, outcome.check_id, time, outcome.to_dict()))
+        self.ledger.append(
+            LedgerDraft(
+                actor=ACTOR,
+                action="drift.checked",
+                subject=f"model/{outcome.model}/{outcome.version}",
+                reason=outcome.explanation,
+                outcome=outcome.status if not outcome.confirmed else "drift_confirmed",
+                inputs={
+                    "check": outcome.check_id,
+                    "rows": outcome.rows,
+                    "share": round(outcome.share, 6),
+                    "features": [str(d["feature"]) for d in outcome.drifted[:3]],
+                    "report": outcome.report_key,
+                },
+                id=f"drift/{outcome.model}/{outcome.check_id}",
+            )
+        )
+        return outcome
+
+    def _announce(self, outcome: Outcome) -> None:
+        detail = outcome.to_dict()
+        detail["drifted"] = detail["drifted"][:3]
+        self.events.put(EVENT, detail)

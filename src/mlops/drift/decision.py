@@ -1,0 +1,320 @@
+"""From counts to a decision that people can trust.
+
+A feature drifts when **both** hold: the difference is large (effect size, sampling noise taken out, at or above the
+contract's threshold) and it cannot be chance (p-value below the contract's significance after Benjamini and
+Hochberg's correction over all tests of the check). Large windows make everything significant, small ones make
+everything look large; asking for both answers each.
+
+The model drifts when features with at least ``feature_share`` of the weight drift, or its predictions do, or the
+labels of new data do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from mlops.contract import Drift
+from mlops.drift import cells as cells_of
+from mlops.drift import methods
+from mlops.drift.significance import change_of_rate, homogeneity
+from mlops.drift.special import adjusted
+from mlops.statistics.axis import Axis
+from mlops.statistics.baseline import Baseline, BaselineError, Counts
+from mlops.statistics.tally import Tally
+
+Status = Literal["insufficient", "ok", "drift"]
+
+MISSING_RATE = "missing_rate"
+VANISHED = "vanished"
+TYPE = "type"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One comparison of one column.
+
+    Attributes
+    ----------
+    feature, role : which column; role is ``feature``, ``prediction`` or ``target``.
+    method : of :data:`mlops.drift.methods.METHODS`, or ``missing_rate``, ``vanished``, ``type``.
+    value, noise, effect, threshold : see :class:`mlops.drift.methods.Measured`.
+    p_value, q_value : before and after the correction for many tests.
+    weight : the feature's share of the importance of all features, 0 for other roles.
+    message : what was seen, in words.
+    """
+
+    feature: str
+    role: str
+    method: str
+    value: float
+    noise: float
+    effect: float
+    threshold: float
+    p_value: float
+    q_value: float
+    drifted: bool
+    weight: float
+    message: str
+
+    @property
+    def severity(self) -> float:
+        """How much it matters: how far above the threshold, weighted; predictions and labels count in full."""
+        ratio = self.effect / self.threshold if self.threshold > 0 else 0.0
+        return ratio * (self.weight if self.role == "feature" else 1.0)
+
+    def brief(self) -> dict[str, Any]:
+        """The part that goes into events and answers."""
+        return {
+            "feature": self.feature,
+            "role": self.role,
+            "method": self.method,
+            "value": round(self.value, 6),
+            "threshold": round(self.threshold, 6),
+            "p_value": self.p_value,
+            "message": self.message,
+        }
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of one check.
+
+    Attributes
+    ----------
+    status : ``insufficient`` when there were too few rows to say anything.
+    share : weight of the drifted features, 0 to 1.
+    rows : rows compared.
+    findings : every comparison, drifted and severe ones first.
+    notes : what was not compared and why, and other things to know.
+    explanation : the outcome in a sentence or two.
+    """
+
+    status: Status
+    share: float
+    rows: int
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+    explanation: str
+
+    @property
+    def drifted(self) -> tuple[Finding, ...]:
+        return tuple(f for f in self.findings if f.drifted)
+
+    def first(self, count: int = 3) -> tuple[Finding, ...]:
+        """The drifted columns that matter most, one finding each."""
+        seen: dict[tuple[str, str], Finding] = {}
+        for finding in self.drifted:
+            seen.setdefault((finding.role, finding.feature), finding)
+        return tuple(seen.values())[:count]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "status": self.status,
+            "share": self.share,
+            "rows": self.rows,
+            "explanation": self.explanation,
+            "findings": [asdict(f) for f in self.findings],
+            "notes": list(self.notes),
+        }
+
+
+def decide(baseline: Baseline, counts: Counts, policy: Drift) -> Verdict:
+    """Compare ``counts`` with what ``baseline`` was trained on.
+
+    Raises
+    ------
+    BaselineError
+        when the counts were taken on another baseline's bins.
+    """
+    if counts.reference != baseline.reference:
+        raise BaselineError(f"counts on baseline {counts.reference} cannot be compared with {baseline.reference}")
+    notes = _notes(baseline, counts, policy)
+    least = max(2, policy.min_rows)
+    if counts.rows < least or baseline.counts.rows < 2:
+        short = f"{counts.rows} rows in the window, at least {least} are needed to say anything"
+        if baseline.counts.rows < 2:
+            short = "the baseline has fewer than two rows, so nothing can be compared with it"
+        return Verdict("insufficient", 0.0, counts.rows, (), tuple(notes), short[0].upper() + short[1:] + ".")
+
+    weights = _weights(baseline, counts)
+    drafts: list[Finding] = []
+    for axis, old, new in zip(baseline.axes, baseline.counts.tallies, counts.tallies, strict=True):
+        drafts += _compare(_Pair(axis, old, new, weights.get((axis.role, axis.name), 0.0)), counts, policy, notes)
+    # A column that is gone is seen, not tested; it takes no part in the correction for many tests.
+    tested = [f for f in drafts if f.method not in (VANISHED, TYPE)]
+    corrected = iter(adjusted([f.p_value for f in tested]))
+    findings = [f if f.method in (VANISHED, TYPE) else _conclude(f, next(corrected), policy) for f in drafts]
+    findings.sort(key=lambda f: (not f.drifted, -f.severity, f.role, f.feature))
+
+    share = min(1.0, sum(weights[f] for f in {(f.role, f.feature) for f in findings if f.drifted}))
+    whole = [f for f in findings if f.drifted and f.role != "feature"]
+    drifted = bool(whole) or (share > 0 and share >= policy.feature_share)
+    explanation = (
+        _explain(findings, share, counts.rows, policy) if drifted else _calm(findings, share, counts.rows, policy)
+    )
+    return Verdict("drift" if drifted else "ok", share, counts.rows, tuple(findings), tuple(notes), explanation)
+
+
+def confirmed(current: bool, earlier: Sequence[bool], *, needed: int, windows: int) -> bool:
+    """Whether drift counts: in at least ``needed`` of the last ``windows`` checks, this one included, and in this
+    one. ``earlier``: newest first, checks with too few rows left out."""
+    recent = [current, *earlier[: max(0, windows - 1)]]
+    return current and sum(recent) >= max(1, needed)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """One column then and now."""
+
+    axis: Axis
+    old: Tally
+    new: Tally
+    weight: float
+
+    def finding(self, measured: methods.Measured, p_value: float, text: str, *, certain: bool = False) -> Finding:
+        return Finding(
+            feature=self.axis.name,
+            role=self.axis.role,
+            method=measured.method,
+            value=measured.value,
+            noise=measured.noise,
+            effect=measured.effect,
+            threshold=measured.threshold,
+            p_value=p_value,
+            q_value=p_value,
+            drifted=certain,
+            weight=self.weight,
+            message=text,
+        )
+
+
+def _compare(pair: _Pair, counts: Counts, policy: Drift, notes: list[str]) -> list[Finding]:
+    """All findings about one column; what could not be compared goes to ``notes``."""
+    axis, new = pair.axis, pair.new
+    if new.absent == counts.rows:
+        if axis.role != "feature" or axis.kind == "private":
+            return []  # no labels in traffic; personal data is not captured
+        mistyped = axis.name in counts.mistyped
+        text = f"{axis.name} is no longer {'of type ' + axis.type if mistyped else 'there'}"
+        gone = methods.Measured(TYPE if mistyped else VANISHED, 1.0, 0.0, 1.0, 1.0)
+        return [pair.finding(gone, 0.0, text, certain=True)]
+    return _missing_values(pair, policy) + _values(pair, policy, notes)
+
+
+def _missing_values(pair: _Pair, policy: Drift) -> list[Finding]:
+    old, new = pair.old, pair.new
+    if not (old.known and new.known and (old.missing or new.missing)):
+        return []
+    now, was = new.missing / new.known, old.missing / old.known
+    text = f"{_called(pair.axis)} is missing in {_percent(now)} of rows, was {_percent(was)}"
+    measured = methods.Measured(MISSING_RATE, now - was, 0.0, abs(now - was), policy.threshold / 2)
+    return [pair.finding(measured, change_of_rate(old.missing, old.known, new.missing, new.known), text)]
+
+
+def _values(pair: _Pair, policy: Drift, notes: list[str]) -> list[Finding]:
+    axis, old, new, name = pair.axis, pair.old, pair.new, _called(pair.axis)
+    if axis.kind == "private":
+        return []
+    if not old.present or new.present < 2:
+        if not old.present and new.present:
+            notes.append(f"{name} has values now and had none in training: there is no distribution to compare with.")
+        elif old.present:
+            notes.append(f"{name} has {new.present} values in this window: its distribution was not compared.")
+        return []
+    compared = cells_of.compared(axis, old, new)
+    wanted = policy.methods.get(axis.name)
+    measured = methods.measure(
+        compared, threshold=policy.threshold, method=wanted if wanted in methods.METHODS else None
+    )
+    return [pair.finding(measured, homogeneity(compared), _describe(axis, old, new))]
+
+
+def _conclude(draft: Finding, q_value: float, policy: Drift) -> Finding:
+    drifted = draft.effect >= draft.threshold and q_value <= policy.significance
+    return Finding(**{**asdict(draft), "q_value": q_value, "drifted": drifted})
+
+
+def _weights(baseline: Baseline, counts: Counts) -> dict[tuple[str, str], float]:
+    """Share of each column in the weight of all features that could be compared; other roles weigh nothing here."""
+    comparable = [
+        axis.name
+        for axis, _, new in zip(baseline.axes, baseline.counts.tallies, counts.tallies, strict=True)
+        if axis.role == "feature" and not (axis.kind == "private" and new.absent == counts.rows)
+    ]
+    raw = {name: max(0.0, float(baseline.importance.get(name, 0.0))) for name in comparable}
+    total = sum(raw.values())
+    if total <= 0:
+        raw, total = dict.fromkeys(comparable, 1.0), float(len(comparable))
+    weights: dict[tuple[str, str], float] = {(a.role, a.name): 0.0 for a in baseline.axes}
+    weights.update({("feature", name): value / total for name, value in raw.items()})
+    return weights
+
+
+def _notes(baseline: Baseline, counts: Counts, policy: Drift) -> list[str]:
+    notes = []
+    if counts.unknown:
+        notes.append(f"New columns that the model does not know: {', '.join(counts.unknown)}.")
+    private = [a.name for a in baseline.axes if a.kind == "private"]
+    if private:
+        notes.append(f"Values not compared because they are personal data: {', '.join(private)}.")
+    odd = sorted(set(policy.methods.values()) - set(methods.METHODS))
+    if odd:
+        notes.append(f"Unknown methods in the contract, the default is used: {', '.join(odd)}.")
+    unnamed = sorted(set(policy.methods) - {a.name for a in baseline.axes})
+    if unnamed:
+        notes.append(f"The contract names a method for columns that are not there: {', '.join(unnamed)}.")
+    return notes
+
+
+def _part(findings: Sequence[Finding], share: float) -> tuple[list[str], str]:
+    features = list(dict.fromkeys(f.feature for f in findings if f.drifted and f.role == "feature"))
+    total = len({f.feature for f in findings if f.role == "feature"})
+    return features, f"{len(features)} of {total} features ({_percent(share)} of the weight) differ from training"
+
+
+def _explain(findings: Sequence[Finding], share: float, rows: int, policy: Drift) -> str:
+    features, part = _part(findings, share)
+    roles = {f.role for f in findings if f.drifted}
+    reasons = [f"{part}, first {', '.join(features[:3])}"] if features and share >= policy.feature_share else []
+    if "prediction" in roles:
+        reasons.append("the model's predictions differ from training")
+    if "target" in roles:
+        reasons.append("the labels differ from training")
+    return f"Drift over {rows} rows: {'; '.join(reasons)}."
+
+
+def _calm(findings: Sequence[Finding], share: float, rows: int, policy: Drift) -> str:
+    features, part = _part(findings, share)
+    if features:
+        return f"{part}: {', '.join(features[:3])}. That is below {_percent(policy.feature_share)}, so no drift."
+    return f"No column differs from training by as much as the contract's threshold, over {rows} rows."
+
+
+def _describe(axis: Axis, old: Tally, new: Tally) -> str:
+    name = _called(axis)
+    if axis.kind == "category":
+        before = [c / old.present for c in (*old.counts, old.other)]
+        after = [c / new.present for c in (*new.counts, new.other)]
+        index = max(range(len(before)), key=lambda i: abs(after[i] - before[i]))
+        level = axis.levels[index] if index < len(axis.levels) else "a level that training did not have"
+        return f"{name}: {level} in {_percent(after[index])} of rows, was {_percent(before[index])}"
+    was, now, spread = old.mean(axis), new.mean(axis), old.deviation(axis)
+    if was is None or now is None:
+        return f"{name}: no finite values to average"
+    outside = (new.below + new.above) / new.present
+    text = f"{name}: mean {cells_of.write(axis, now)}, was {cells_of.write(axis, was)}"
+    if spread:
+        text += f" ({(now - was) / spread:+.2g} standard deviations)"
+    if outside >= 0.01:
+        text += f"; {_percent(outside)} of values outside the range of training"
+    return text
+
+
+def _called(axis: Axis) -> str:
+    return f"label {axis.name}" if axis.role == "target" else axis.name
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.3g} %"
