@@ -11,7 +11,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from mlops.aws.clients import client, error_code
-from mlops.release.modelset import ModelSet, archive
+from mlops.aws.objects import S3Objects
+from mlops.release.modelset import ModelSet, build
 from mlops.security.issuing import create_key_pair
 
 SIGNING_KEY = "signing-key"
@@ -59,7 +60,8 @@ def _publish_empty_model_set(stack: str) -> str:
     published = client("lambda").publish_layer_version(
         LayerName=f"{stack}-models",
         Description="No model yet",
-        Content={"ZipFile": archive(ModelSet({}), {})},
+        # An empty set reads no artifact, so no bucket is needed, and none exists yet.
+        Content={"ZipFile": build(ModelSet(), S3Objects(""))},
         CompatibleRuntimes=["python3.13"],
     )
     return str(published["LayerVersionArn"])

@@ -1,0 +1,5 @@
+"""`python -m mlops` is `mlops`."""
+
+from mlops.cli import main
+
+main()

@@ -1,0 +1,304 @@
+"""What a person does with a deployed stack by hand: the operations behind the command line, the demo and the
+end-to-end tests. Each goes the way that users' own programs go: S3, API Gateway, the functions."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from mlops.aws.bootstrap import SIGNING_KEY
+from mlops.aws.clients import client, error_code
+from mlops.aws.ledger import DynamoLedger
+from mlops.aws.objects import S3Objects
+from mlops.aws.registry import DynamoRegistry
+from mlops.contract import Contract
+from mlops.data.intake import upload_id
+from mlops.errors import MlopsError, NotFoundError
+from mlops.objects import incoming_key, version_prefix
+from mlops.registry.entities import LedgerDraft
+from mlops.security.issuing import issue
+
+_ENDED = {"SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"}
+
+
+@dataclass(frozen=True)
+class Execution:
+    """A state machine's execution; ``state`` is the state it is in, ``output`` what it ended with."""
+
+    name: str
+    status: str
+    state: str = ""
+    output: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+    @property
+    def ended(self) -> bool:
+        return self.status in _ENDED
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer of the API."""
+
+    status: int
+    body: Any
+    headers: Mapping[str, str]
+
+
+class Workbench:
+    """One deployed stack, as its people use it."""
+
+    def __init__(self, stack: str, api_url: str, outputs: Mapping[str, str]) -> None:
+        self.stack = stack
+        self.api_url = api_url
+        self.outputs = outputs
+
+    @cached_property
+    def data(self) -> S3Objects:
+        return S3Objects(self.outputs["DataBucket"])
+
+    @cached_property
+    def artifacts(self) -> S3Objects:
+        return S3Objects(self.outputs["ArtifactBucket"])
+
+    @cached_property
+    def registry(self) -> DynamoRegistry:
+        return DynamoRegistry(self.outputs["Table"])
+
+    @cached_property
+    def ledger(self) -> DynamoLedger:
+        return DynamoLedger(self.outputs["Table"], self.stack)
+
+    # Contracts and data ---------------------------------------------------------------------------
+
+    def push_contract(self, contract: Contract, *, actor: str, reason: str) -> bool:
+        """Put a contract in force. False when it already was."""
+        changed = self.registry.put_contract(contract)
+        if changed:
+            digest = contract.digest()
+            self.ledger.append(
+                LedgerDraft(
+                    actor=actor,
+                    action="contract.accepted",
+                    subject=f"model/{contract.name}",
+                    reason=reason,
+                    outcome="in force",
+                    inputs={"contract_digest": digest},
+                )
+            )
+        return changed
+
+    def upload(self, model: str, path: Path, *, progress: Callable[[int], None] | None = None) -> str:
+        """Upload a file for a model; returns the name of the pipeline's execution that it starts.
+
+        ``progress`` is called with bytes sent since the last call.
+        """
+        # A name of its own for every upload: files that share a name must not overwrite each other.
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        key = incoming_key(model, f"{stamp}-{uuid.uuid4().hex[:8]}-{path.name}")
+        bucket = self.outputs["DataBucket"]
+        client("s3").upload_file(str(path), bucket, key, Callback=progress)
+        head = client("s3").head_object(Bucket=bucket, Key=key)
+        return f"up-{upload_id(bucket, key, head.get('VersionId') or '', head['ETag'].strip(chr(34)))}"
+
+    def upload_result(self, execution: str) -> Mapping[str, Any] | None:
+        """What ingestion said of an upload, once it has."""
+        for model in self.registry.models():
+            for record in self.registry.records(model, "upload"):
+                if f"up-{record.id}" == execution:
+                    return record.body
+        return None
+
+    # Executions -----------------------------------------------------------------------------------
+
+    def execution(self, name: str, machine: str = "PipelineArn") -> Execution | None:
+        """An execution by name; None while it has not started."""
+        arn = self.outputs[machine].replace(":stateMachine:", ":execution:") + f":{name}"
+        try:
+            found = client("stepfunctions").describe_execution(executionArn=arn)
+        except ClientError as error:
+            if error_code(error) == "ExecutionDoesNotExist":
+                return None
+            raise
+        state = "" if found["status"] in _ENDED else self._current_state(arn)
+        output = json.loads(found.get("output") or "{}")
+        return Execution(name, found["status"], state, output, found.get("error", ""))
+
+    def executions(self, machine: str = "PipelineArn", limit: int = 20) -> list[Execution]:
+        """The latest executions, newest first."""
+        found = client("stepfunctions").list_executions(stateMachineArn=self.outputs[machine], maxResults=limit)
+        return [Execution(e["name"], e["status"]) for e in found["executions"]]
+
+    def wait(
+        self,
+        name: str,
+        machine: str = "PipelineArn",
+        *,
+        seconds: float = 900,
+        on_state: Callable[[str], None] | None = None,
+    ) -> Execution:
+        """Wait until an execution has ended; ``on_state`` hears of every state that it enters.
+
+        Raises
+        ------
+        MlopsError
+            when it has not ended after ``seconds``.
+        """
+        deadline, seen = time.monotonic() + seconds, ""
+        while time.monotonic() < deadline:
+            found = self.execution(name, machine)
+            if found and found.ended:
+                return found
+            if found and found.state != seen:
+                seen = found.state
+                if on_state and seen:
+                    on_state(seen)
+            time.sleep(0.3)
+        raise MlopsError(f"execution {name} has not ended after {seconds:.0f} s (last state: {seen or 'not started'})")
+
+    def _current_state(self, arn: str) -> str:
+        history = client("stepfunctions").get_execution_history(executionArn=arn, reverseOrder=True, maxResults=20)
+        for event in history["events"]:
+            details = event.get("stateEnteredEventDetails")
+            if details:
+                return str(details["name"])
+        return ""
+
+    # The API --------------------------------------------------------------------------------------
+
+    def token(
+        self,
+        *,
+        subject: str,
+        scopes: Sequence[str] = ("predict", "models:read"),
+        models: Sequence[str] | None = None,
+        minutes: float = 60,
+    ) -> str:
+        """A token signed with the stack's own key, which only those who may read it can use."""
+        stored = client("ssm").get_parameter(Name=f"/{self.stack}/{SIGNING_KEY}", WithDecryption=True)
+        return issue(
+            json.loads(stored["Parameter"]["Value"]),
+            subject=subject,
+            scopes=scopes,
+            models=models,
+            lifetime=minutes * 60,
+            issuer="serverless-mlops",
+            audience="serverless-mlops",
+        )
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        token: str | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        seconds: float = 30,
+    ) -> Answer:
+        """One HTTP request to the API; an error status is an answer, not an exception."""
+        request = urllib.request.Request(  # noqa: S310 - the address is the stack's own output
+            self.api_url + path, data=body, method=method, headers={"Content-Type": "application/json", **(headers or {})}
+        )
+        if token:
+            request.add_header("Authorization", f"Bearer {token}")
+        try:
+            with urllib.request.urlopen(request, timeout=seconds) as answer:  # noqa: S310 - see above
+                return _answer(answer.status, answer.read(), dict(answer.headers))
+        except urllib.error.HTTPError as error:
+            return _answer(error.code, error.read(), dict(error.headers))
+
+    def predict(self, model: str, records: Sequence[Mapping[str, Any]], token: str, **options: Any) -> Answer:
+        """``POST /predict``."""
+        body = json.dumps({"model": model, "records": list(records), **options}).encode()
+        return self.request("POST", "/predict", token=token, body=body)
+
+    # Functions ------------------------------------------------------------------------------------
+
+    def invoke(self, function: str, payload: Mapping[str, Any]) -> Any:
+        """Call a function of the stack and return its result.
+
+        Raises
+        ------
+        MlopsError
+            when the function raised; its log says why.
+        """
+        name = f"{self.stack}-{function.replace('_', '-')}"
+        answer = client("lambda").invoke(FunctionName=name, Payload=json.dumps(payload).encode())
+        result = json.loads(answer["Payload"].read() or b"null")
+        if answer.get("FunctionError"):
+            kind = result.get("errorType", "error") if isinstance(result, dict) else "error"
+            raise MlopsError(f"{function} failed ({kind}); its log says why: make logs F={function}")
+        return result
+
+    # Models ---------------------------------------------------------------------------------------
+
+    def import_model(self, folder: Path, *, actor: str, reason: str) -> str:
+        """Send a model that was trained elsewhere through the same gates; returns the pipeline execution's name.
+
+        ``folder`` is what ``mlops train --out`` writes.
+
+        Raises
+        ------
+        NotFoundError
+            when a file is missing.
+        """
+        manifest = json.loads(_read(folder / "manifest.json"))
+        model, version = manifest["model"], manifest["version"]
+        for name in ("model.onnx", "baseline.json", "parity.npz", "golden.json", "holdout.npz", "training.json"):
+            self.artifacts.put(version_prefix(model, version) + name, _read(folder / name))
+        # The manifest goes last: with it the version is complete.
+        self.artifacts.put(version_prefix(model, version) + "manifest.json", _read(folder / "manifest.json"))
+        run_id = f"im-{version}-{uuid.uuid4().hex[:8]}"
+        client("stepfunctions").start_execution(
+            stateMachineArn=self.outputs["PipelineArn"],
+            name=run_id,
+            input=json.dumps(
+                {
+                    "kind": "import", "model": model, "version": version, "run_id": run_id,
+                    "actor": actor, "reason": reason, "correlation_id": run_id,
+                }
+            ),
+        )  # fmt: skip
+        return run_id
+
+    # Logs -----------------------------------------------------------------------------------------
+
+    def logs(self, function: str, *, since: datetime, pattern: str = "") -> Iterator[tuple[datetime, str]]:
+        """Lines of a function's log with their times."""
+        group = f"/aws/lambda/{self.stack}-{function.replace('_', '-')}"
+        pages = client("logs").get_paginator("filter_log_events").paginate(
+            logGroupName=group, startTime=int(since.timestamp() * 1000), filterPattern=pattern
+        )
+        for page in pages:
+            for event in page["events"]:
+                yield datetime.fromtimestamp(event["timestamp"] / 1000, tz=UTC), event["message"].rstrip("\n")
+
+
+def _answer(status: int, body: bytes, headers: dict[str, str]) -> Answer:
+    lower = {k.lower(): v for k, v in headers.items()}
+    if lower.get("content-encoding") == "gzip":
+        body = gzip.decompress(body)
+    try:
+        return Answer(status, json.loads(body), lower)
+    except ValueError:
+        return Answer(status, body.decode(errors="replace"), lower)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise NotFoundError(f"{path} does not exist; `mlops train FILE --out {path.parent}` makes it") from None

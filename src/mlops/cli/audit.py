@@ -1,0 +1,162 @@
+"""Commands that explain: ledger, report, cost."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mlops.cli.app import session
+from mlops.errors import MlopsError, NotFoundError
+
+ledger_app = typer.Typer(no_args_is_help=False, help="The append-only record of who did what, why, from which data.")
+cost_app = typer.Typer(no_args_is_help=True, help="What the stack cost, and what a stack would cost.")
+report_app = typer.Typer(no_args_is_help=True, help="Reports that the stack has written.")
+
+REPORT_KINDS = ("ingest", "drift", "cost", "evaluation", "release")
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(ledger_app, name="ledger", rich_help_panel="Audit")
+    app.add_typer(report_app, name="report", rich_help_panel="Audit")
+    app.add_typer(cost_app, name="cost", rich_help_panel="Audit")
+
+
+@ledger_app.callback(invoke_without_command=True)
+def ledger(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        entries(context, model=None, limit=50)
+
+
+@ledger_app.command("list")
+def entries(
+    context: typer.Context,
+    model: Annotated[str | None, typer.Option(help="Entries about one model.")] = None,
+    limit: Annotated[int, typer.Option(help="How many, from the newest.")] = 50,
+) -> None:
+    """Entries in the order in which they were written."""
+    current = session(context)
+    found = list(current.workbench.ledger.entries(subject=f"model/{model}" if model else None))[-limit:]
+    current.out.result([asdict(e) for e in found])
+    current.out.table(
+        "ledger",
+        ["#", "time", "actor", "action", "subject", "outcome", "reason"],
+        [[e.sequence, e.time[:19], e.actor, e.action, e.subject, e.outcome, e.reason] for e in found],
+    )
+
+
+@ledger_app.command("verify")
+def verify(context: typer.Context) -> int:
+    """Check the whole chain: every edit, gap or reorder shows. Exit code 0 when it is intact."""
+    from mlops.registry import chain
+
+    current = session(context)
+    head = current.workbench.ledger.head()  # first: what is appended meanwhile is no problem
+    found = chain.verify(current.workbench.ledger.entries(), head)
+    current.out.result(found.to_dict())
+    if found.intact:
+        current.out.say(f"intact: {found.entries} entries, head {found.sequence} {found.hash}")
+        return 0
+    for problem in found.problems:
+        current.out.say(f"[red]{problem.kind}[/]: {problem.message}")
+    return 1
+
+
+@ledger_app.command("export")
+def export(
+    context: typer.Context,
+    out: Annotated[Path, typer.Argument(help="File to write: .csv or .json.")],
+) -> None:
+    """Write the whole ledger to a file for an auditor."""
+    current = session(context)
+    found = [asdict(e) for e in current.workbench.ledger.entries()]
+    if out.suffix == ".json":
+        from mlops.registry.chain import canonical
+
+        out.write_bytes(canonical(found))
+    elif out.suffix == ".csv":
+        with out.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(found[0]) if found else ["sequence"])
+            writer.writeheader()
+            writer.writerows(found)
+    else:
+        raise MlopsError(f"{out}: the name must end in .csv or .json", code="unknown_format")
+    current.out.result({"path": str(out), "entries": len(found)})
+    current.out.say(f"{len(found)} entries written to {out}")
+
+
+@report_app.command("list")
+def reports(
+    context: typer.Context,
+    kind: Annotated[str | None, typer.Option(help=f"One of {', '.join(REPORT_KINDS)}.")] = None,
+) -> None:
+    """Keys of the reports, oldest first."""
+    current = session(context)
+    found = [
+        info
+        for name in ([kind] if kind else REPORT_KINDS)
+        for info in current.workbench.data.list(f"reports/{name}/")
+    ]
+    current.out.result(found)
+    current.out.table("reports", ["key", "bytes", "written"], [[i.key, i.size, i.modified[:19]] for i in found])
+
+
+@report_app.command("get")
+def report(
+    context: typer.Context,
+    key: Annotated[str, typer.Argument(help="A key from `mlops report list`, or a prefix of one: the newest.")],
+    out: Annotated[Path | None, typer.Option(help="File to write; the key's last part when not given.")] = None,
+) -> None:
+    """Download a report. HTML reports are one file each and open offline."""
+    current = session(context)
+    matches = sorted(current.workbench.data.list(key), key=lambda i: i.modified)
+    if not matches:
+        raise NotFoundError(f"no report '{key}'; `mlops report list` lists all")
+    found = matches[-1].key
+    path = out or Path(found.replace("/", "-"))
+    path.write_bytes(current.workbench.data.get(found))
+    current.out.result({"key": found, "path": str(path)})
+    current.out.say(f"{found} written to {path}")
+
+
+@cost_app.command("report")
+def cost_report(
+    context: typer.Context,
+    hours: Annotated[float, typer.Option(help="How far back.")] = 24,
+) -> None:
+    """What this stack used in the last hours, at list price, and what it was billed where the account tells."""
+    current = session(context)
+    with current.out.spinner("metering"):
+        found = current.workbench.invoke("cost_report", {"task": "report", "hours": hours})
+    current.out.result(found)
+    for line in found.get("lines", []):
+        current.out.say(line)
+    current.out.say(f"report: mlops report get {found.get('report_key', 'reports/cost/')}")
+
+
+@cost_app.command("estimate")
+def estimate(
+    context: typer.Context,
+    requests_per_month: Annotated[int, typer.Option(help="Requests to the API a month.")],
+    rows: Annotated[int, typer.Option(help="Records in a request.")] = 1,
+    template: Annotated[Path, typer.Option(help="Template to price.")] = Path("template.yaml"),
+    region: Annotated[str, typer.Option(help="AWS region of the prices.")] = "us-east-1",
+    out: Annotated[Path | None, typer.Option(help="Also write an HTML page with the break-even plot.")] = None,
+) -> None:
+    """Price a stack before it is deployed: idle, and at a load, against SageMaker and Fargate."""
+    from mlops.cost import estimate as pricing
+
+    current = session(context)
+    if not template.is_file():
+        raise NotFoundError(f"{template} is not a file; give the template's path with --template")
+    found: Any = pricing.estimate(template, requests_per_month=requests_per_month, rows=rows, region=region)
+    current.out.result(found.to_dict())
+    if not current.out.as_json:
+        sys.stdout.write(pricing.render_terminal(found) + "\n")
+    if out is not None:
+        out.write_text(pricing.render_html(found), encoding="utf-8")
+        current.out.note(f"written: {out}")

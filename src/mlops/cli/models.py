@@ -1,0 +1,204 @@
+"""Commands about models: train, import, list, compare, retrain, release, rollback, drift."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mlops.cli.app import Session, session
+from mlops.errors import MlopsError, NotFoundError
+
+models_app = typer.Typer(no_args_is_help=True, help="Versions of models: list, show, compare, import.")
+
+Reason = Annotated[str, typer.Option(help="Why; kept in the ledger.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(models_app, name="models", rich_help_panel="Models")
+    for name, command in (
+        ("train", train), ("retrain", retrain), ("release", release), ("rollback", rollback), ("drift", drift),
+    ):  # fmt: skip
+        app.command(name, rich_help_panel="Models")(command)
+
+
+@models_app.command("list")
+def list_(context: typer.Context, model: Annotated[str | None, typer.Argument()] = None) -> None:
+    """Every version and its state, newest first."""
+    current = session(context)
+    bench = current.workbench
+    found = [v for name in ([model] if model else bench.registry.models()) for v in bench.registry.versions(name)]
+    current.out.result(found)
+    current.out.table(
+        "versions",
+        ["model", "version", "state", "created", "data set", "reason"],
+        [[v.model, v.version, v.state, v.created_at[:19], v.dataset_version[:12], v.reason] for v in found],
+    )
+
+
+@models_app.command("show")
+def show(context: typer.Context, model: str, version: str) -> None:
+    """One version: lineage, metrics, state."""
+    import json
+
+    from mlops.objects import version_prefix
+
+    current = session(context)
+    found = _version(current, model, version)
+    manifest = json.loads(current.workbench.artifacts.get(version_prefix(model, version) + "manifest.json"))
+    current.out.result({"version": found, "manifest": manifest})
+    rows = [["state", found.state], ["created", found.created_at], ["data set", found.dataset_version]]
+    rows += [[k, v] for k, v in sorted(manifest["metrics"].items())]
+    rows += [[k, v] for k, v in sorted(manifest["lineage"].items()) if not isinstance(v, dict | list)]
+    current.out.table(f"{model}/{version}", ["what", "value"], rows)
+
+
+@models_app.command("compare")
+def compare(context: typer.Context, model: str, first: str, second: str) -> None:
+    """Two versions side by side."""
+    current = session(context)
+    a, b = _version(current, model, first), _version(current, model, second)
+    current.out.result({"first": a, "second": b})
+    names = sorted({*a.metrics, *b.metrics})
+    rows: list[list[Any]] = [["state", a.state, b.state, ""], ["data set", a.dataset_version, b.dataset_version, ""]]
+    rows += [[n, a.metrics.get(n), b.metrics.get(n), _difference(a.metrics.get(n), b.metrics.get(n))] for n in names]
+    current.out.table(model, ["", first, second, "difference"], rows)
+
+
+@models_app.command("import")
+def import_(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="Folder of a version, as `mlops train --out` writes it.")],
+    reason: Reason,
+    wait: Annotated[bool, typer.Option(help="Wait until the gates have judged it.")] = True,
+) -> int:
+    """Send a model that was trained elsewhere through the same gates: parity, metrics, champion."""
+    current = session(context)
+    execution = current.workbench.import_model(folder, actor=current.actor, reason=reason)
+    return _follow(current, execution, wait)
+
+
+def train(
+    context: typer.Context,
+    contract: Annotated[Path, typer.Argument(help="Contract (YAML).")],
+    file: Annotated[Path, typer.Argument(help="Data: CSV, JSONL or Parquet, with the target in it.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; the version gets a folder of its own in it.")],
+) -> None:
+    """Train on this machine with the code that the train function runs. Needs no stack.
+
+    The folder can be looked at, and sent through the gates with `mlops models import`.
+    """
+    from mlops.contract.source import load
+    from mlops.data.reading import Rejection
+    from mlops.data.validation import validate_file
+    from mlops.training.local import train_files
+
+    current = session(context)
+    for path in (contract, file):
+        if not path.is_file():
+            raise NotFoundError(f"{path} is not a file")
+    loaded = load(contract)
+    with tempfile.TemporaryDirectory() as work:
+        checked = validate_file(file, loaded, Path(work))
+        if isinstance(checked, Rejection):
+            raise MlopsError(checked.message, code=checked.code)
+        with current.out.spinner("training") as say:
+            trained = train_files(
+                checked.accepted, loaded, out, listen=lambda p: say(f"training: {p.stage} {p.percent:.0f} %")
+            )
+    manifest = trained.manifest
+    folder = out / manifest.version
+    current.out.result({"folder": str(folder), "version": manifest.version, "metrics": dict(manifest.metrics)})
+    current.out.table(
+        f"{manifest.model}/{manifest.version}", ["metric", "value"], [[k, v] for k, v in manifest.metrics.items()]
+    )
+    current.out.say(f"written: {folder}\nnext:    mlops models import {folder} --reason '…'")
+
+
+def retrain(context: typer.Context, model: str, reason: Reason, wait: bool = True) -> int:
+    """Launch a retraining by hand. The contract's policy applies: one run at a time, budget, cool-down."""
+    current = session(context)
+    decided = current.workbench.invoke(
+        "retrain_launcher",
+        {
+            "task": "launch", "model": model, "actor": current.actor, "explanation": reason,
+            "request_id": uuid.uuid4().hex,
+        },
+    )  # fmt: skip
+    if not decided.get("launch"):
+        current.out.result(decided)
+        current.out.say(f"not launched: {decided.get('explanation', decided.get('reason'))}")
+        return 1
+    current.out.note(f"launched: {decided.get('explanation', '')}")
+    return _follow(current, decided["run_id"], wait)
+
+
+def release(context: typer.Context, model: str, version: str, reason: Reason, wait: bool = True) -> int:
+    """Start a version's release by hand: shadow, canary, live, with the contract's steps and limits."""
+    current = session(context)
+    _version(current, model, version)
+    execution = current.workbench.release(model, version, actor=current.actor, reason=reason)
+    return _follow(current, execution, wait, "ReleaseArn")
+
+
+def rollback(
+    context: typer.Context,
+    model: str,
+    reason: Reason,
+    to: Annotated[str | None, typer.Option(help="Version to go back to; the champion before when not given.")] = None,
+) -> int:
+    """Make an earlier champion serve again, with exactly its answers. One alias move: no training, no build."""
+    current = session(context)
+    request = {"action": "manual_rollback", "model": model, "actor": current.actor, "reason": reason}
+    done = current.workbench.invoke("release", request | ({"to": to} if to else {}))
+    current.out.result(done)
+    current.out.say(f"{done.get('status')}: {done.get('explanation') or '; '.join(done.get('reasons', []))}")
+    return 0 if done.get("status") in ("rolled_back", "unchanged") else 1
+
+
+def drift(
+    context: typer.Context,
+    model: Annotated[str | None, typer.Argument(help="One model; all when not given.")] = None,
+    hours: Annotated[float | None, typer.Option(help="Window; the contract's when not given.")] = None,
+) -> None:
+    """Compare live traffic with the baseline of the version that serves, now."""
+    current = session(context)
+    request: dict[str, Any] = {"task": "window"}
+    if model:
+        request["model"] = model
+    if hours:
+        request["hours"] = hours
+    with current.out.spinner("comparing"):
+        found = current.workbench.invoke("drift_check", request)
+    current.out.result(found)
+    for result in found["results"]:
+        current.out.say(f"{result['model']}: {result['status']} ({result.get('rows', 0)} rows)")
+        rows = [[d["feature"], d["method"], d["value"], d["threshold"]] for d in result.get("drifted", [])]
+        if rows:
+            current.out.table("drifted", ["feature", "method", "value", "threshold"], rows)
+
+
+def _follow(current: Session, execution: str, wait: bool, machine: str = "PipelineArn") -> int:
+    if not wait:
+        current.out.result({"execution": execution})
+        current.out.say(f"started: {execution}")
+        return 0
+    with current.out.spinner("waiting") as say:
+        ended = current.workbench.wait(execution, machine, seconds=3600, on_state=lambda s: say(f"at {s}"))
+    current.out.result(ended)
+    current.out.say(f"{ended.status}: {ended.output.get('status', '')} {ended.output.get('explanation', '')}".rstrip())
+    return 0 if ended.status == "SUCCEEDED" else 1
+
+
+def _version(current: Session, model: str, version: str) -> Any:
+    found = current.workbench.registry.version(model, version)
+    if found is None:
+        raise NotFoundError(f"no version {version} of '{model}'; `mlops models list {model}` lists all")
+    return found
+
+
+def _difference(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else b - a
