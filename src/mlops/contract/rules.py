@@ -1,0 +1,148 @@
+"""Rules that join several fields of a contract, so that no schema can state them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from mlops.contract.model import Contract
+from mlops.features.spec import Feature
+
+Path = tuple[str | int, ...]
+
+CLASSIFICATION_METRICS = (
+    "roc_auc",
+    "pr_auc",
+    "f1",
+    "accuracy",
+    "balanced_accuracy",
+    "log_loss",
+    "brier",
+    "calibration_error",
+)
+REGRESSION_METRICS = ("rmse", "mae", "median_ae", "r2")
+
+
+def broken_rules(contract: Contract) -> Iterator[tuple[Path, str]]:
+    """Every broken rule as (path of the field, message)."""
+    yield from _target(contract)
+    names = [f.name for f in contract.features]
+    counts = Counter(names)
+    for i, feature in enumerate(contract.features):
+        if counts[feature.name] > 1 and names.index(feature.name) < i:
+            first = names.index(feature.name)
+            yield ("features", i, "name"), f"'{feature.name}' is the name of features[{first}] already"
+        yield from ((("features", i, *path), message) for path, message in _feature(feature))
+    yield from _roles(contract, set(names))
+    yield from _metrics(contract)
+    yield from _sections(contract, set(names))
+
+
+def _target(contract: Contract) -> Iterator[tuple[Path, str]]:
+    target = contract.target
+    if contract.task == "classification":
+        if len(target.classes) < 2:
+            yield ("target", "classes"), "classification needs at least two classes, for example [no, yes]"
+        if target.positive is not None:
+            if target.positive not in target.classes:
+                known = ", ".join(target.classes)
+                yield ("target", "positive"), f"'{target.positive}' is not one of target.classes ({known})"
+            elif len(target.classes) > 2:
+                yield ("target", "positive"), "is for two classes only; leave it out"
+        for bound in ("minimum", "maximum"):
+            if getattr(target, bound) is not None:
+                yield ("target", bound), "is for regression only"
+    else:
+        if target.classes:
+            yield ("target", "classes"), "is for classification only; leave it out or set task: classification"
+        if target.positive is not None:
+            yield ("target", "positive"), "is for classification only"
+        if target.minimum is not None and target.maximum is not None and target.minimum >= target.maximum:
+            yield ("target", "minimum"), f"{target.minimum:g} is not below target.maximum ({target.maximum:g})"
+
+
+def _feature(feature: Feature) -> Iterator[tuple[Path, str]]:
+    numeric = feature.type in ("number", "integer")
+    for bound in ("minimum", "maximum"):
+        if getattr(feature, bound) is not None and not numeric:
+            yield (bound,), f"is for number and integer, not for {feature.type}"
+    if feature.minimum is not None and feature.maximum is not None and feature.minimum > feature.maximum:
+        yield ("minimum",), f"{feature.minimum:g} is above maximum ({feature.maximum:g})"
+    if feature.type == "category":
+        if not feature.categories:
+            yield ("categories",), "a category needs its list of levels, for example [small, large]"
+        if "" in feature.categories:
+            yield ("categories",), "an empty level is a missing value; use nullable: true"
+    else:
+        if feature.categories:
+            yield ("categories",), f"is for type category, not for {feature.type}"
+        if feature.on_unknown != "reject":
+            yield ("on_unknown",), f"is for type category, not for {feature.type}"
+
+
+def _roles(contract: Contract, features: set[str]) -> Iterator[tuple[Path, str]]:
+    """A column has one role: target, feature, key, timestamp or ignored."""
+    target = contract.target.name
+    if target in features:
+        position = [f.name for f in contract.features].index(target)
+        yield ("features", position, "name"), f"'{target}' is the target; a model may not see what it predicts"
+    for i, name in enumerate(contract.key):
+        if name in features:
+            yield ("key", i), f"'{name}' is a feature; a key column is never a feature"
+        if name == target:
+            yield ("key", i), f"'{name}' is the target; a key column is never the target"
+    if contract.timestamp is not None:
+        if contract.timestamp in features:
+            yield ("timestamp",), f"'{contract.timestamp}' is a feature; the timestamp is never a feature"
+        if contract.timestamp == target or contract.timestamp in contract.key:
+            yield ("timestamp",), f"'{contract.timestamp}' is the target or part of the key"
+    used = features | {target, *contract.key} | ({contract.timestamp} if contract.timestamp else set())
+    for i, name in enumerate(contract.ignore):
+        if name in used:
+            yield ("ignore", i), f"'{name}' is used as feature, target, key or timestamp; it cannot be ignored too"
+
+
+def _metrics(contract: Contract) -> Iterator[tuple[Path, str]]:
+    known = CLASSIFICATION_METRICS if contract.task == "classification" else REGRESSION_METRICS
+    given: list[tuple[Path, str]] = []
+    if contract.training.metric:
+        given.append((("training", "metric"), contract.training.metric))
+    given += [(("gates", "minimum", name), name) for name in contract.gates.minimum]
+    given += [(("gates", "maximum", name), name) for name in contract.gates.maximum]
+    for path, name in given:
+        if name not in known:
+            yield path, f"'{name}' is not a metric of {contract.task}; allowed are {', '.join(known)}"
+
+
+def _sections(contract: Contract, features: set[str]) -> Iterator[tuple[Path, str]]:
+    for i, (before, after) in enumerate(zip(contract.release.steps, contract.release.steps[1:], strict=False)):
+        if after <= before:
+            yield ("release", "steps", i + 1), f"{after:g} does not follow {before:g}; steps ascend"
+    if contract.release.max_seconds < contract.release.min_seconds:
+        yield ("release", "max_seconds"), f"is below release.min_seconds ({contract.release.min_seconds})"
+    if contract.drift.confirmations > contract.drift.windows:
+        yield ("drift", "confirmations"), f"cannot be more than drift.windows ({contract.drift.windows})"
+    for name in contract.drift.methods:
+        if name not in features:
+            yield ("drift", "methods", name), f"'{name}' is not a feature"
+    if contract.training.split == "time" and contract.timestamp is None:
+        yield ("training", "split"), "time needs the contract's timestamp"
+    if contract.training.split == "group" and not contract.key:
+        yield ("training", "split"), "group needs the contract's key"
+    if contract.training.split == "stratified" and contract.task == "regression":
+        yield ("training", "split"), "stratified is for classification only"
+    quiet = contract.retrain.quiet_hours
+    if quiet is not None and len(set(map(int, quiet.split("-")))) == 1:
+        yield ("retrain", "quiet_hours"), f"'{quiet}' is empty: begin and end are the same hour"
+    yield from _file(contract)
+
+
+def _file(contract: Contract) -> Iterator[tuple[Path, str]]:
+    encoding = contract.file.encoding
+    if encoding is not None:
+        try:
+            "".encode(encoding)  # refuses codecs that do not turn text into bytes, such as base64
+        except LookupError:
+            yield ("file", "encoding"), f"'{encoding}' is unknown; for example utf-8, windows-1252, utf-16"
+    if contract.file.delimiter is not None and contract.file.delimiter == contract.file.decimal:
+        yield ("file", "decimal"), "is the delimiter too"

@@ -1,0 +1,151 @@
+"""The checks of one column, from the contract: what its cells must be, and what is said when they are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import polars as pl
+
+from mlops.contract import Contract
+from mlops.data import parsing
+from mlops.data.parsing import Parsed
+from mlops.features.spec import Severity
+
+#: Codes of rows that are wrong as a whole.
+DUPLICATE = "duplicate_row"
+
+_ROW_MESSAGES = {
+    "too_many_cells": "the row has more cells than the file has columns (a stray delimiter or quote?)",
+    "too_few_cells": "the row has fewer cells than the file has columns (is the file incomplete?)",
+    "malformed_row": "the line is not a row (a stray quote, or no JSON object)",
+    DUPLICATE: "the row is equal to an earlier one of this file",
+}
+
+
+_EXPECTED = {
+    "number": "a number",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "category": "a text",
+    "date": "a date",
+}
+_SAYINGS = {
+    "missing_value": "is missing",
+    "missing_target": "is missing; a row without its answer cannot be learned from",
+    "wrong_type": "is not {expected}",
+    "not_finite": "is infinite or too large",
+    "bad_date": "is not an ISO 8601 date such as 2026-03-01 or 2026-03-01T12:00:00Z",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnCheck:
+    """What one column must be.
+
+    Attributes
+    ----------
+    type : a feature type; target, key and timestamp are checked as ``category``, ``number`` or ``date``.
+    role : ``feature``, ``target``, ``key`` or ``timestamp``.
+    levels : known levels of a category; empty means any.
+    strict : whether a level outside ``levels`` is a violation.
+    personal : values of this column are never shown.
+    """
+
+    name: str
+    type: str
+    role: str
+    nullable: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    levels: tuple[str, ...] = ()
+    strict: bool = True
+    severity: Severity = "quarantine"
+    personal: bool = False
+
+    def parse(self, cells: pl.Series, missing: tuple[str, ...], decimal: str) -> Parsed:
+        """Typed values and what is wrong with single cells; every mask has the cells' length."""
+        match self.type:
+            case "category":
+                parsed = parsing.categories(cells, missing, self.levels)
+            case "boolean":
+                parsed = parsing.booleans(cells, missing)
+            case "date":
+                parsed = parsing.dates(cells, missing)
+            case _:
+                parsed = parsing.numbers(cells, missing, decimal, whole=self.type == "integer")
+        for code, mask in self._outside(parsed):
+            if mask.any():
+                parsed.wrong[code] = mask
+        if not self.nullable and parsed.missing.any():
+            parsed.wrong["missing_target" if self.role == "target" else "missing_value"] = parsed.missing
+        return parsed
+
+    def _outside(self, parsed: Parsed) -> Iterator[tuple[str, pl.Series]]:
+        values = parsed.values
+        if self.minimum is not None:
+            yield "below_minimum", (values < self.minimum).fill_null(value=False)
+        if self.maximum is not None:
+            yield "above_maximum", (values > self.maximum).fill_null(value=False)
+        if self.levels:
+            unknown = (values.is_not_null() & ~values.is_in(list(self.levels))).fill_null(value=False)
+            yield "unknown_class" if self.role == "target" else "unknown_category", unknown
+
+    def severity_of(self, code: str) -> Severity:
+        """What a violation does. A level that ``on_unknown: other`` accepts is worth a remark only."""
+        return "warn" if code == "unknown_category" and not self.strict else self.severity
+
+    def says(self, code: str) -> str:
+        """What is wrong, as a clause that follows the column's name; it never shows a value."""
+        if code == "unknown_category":
+            if not self.strict:
+                return "is a category that the contract does not list; it counts as 'other'"
+            return f"is not one of the {len(self.levels)} known categories"
+        if code == "unknown_class":
+            return f"is not one of the classes {_listed(self.levels)}"
+        if code == "below_minimum":
+            return f"is below the minimum {self.minimum:g}"
+        if code == "above_maximum":
+            return f"is above the maximum {self.maximum:g}"
+        return _SAYINGS[code].format(expected=_EXPECTED[self.type])
+
+
+def column_checks(contract: Contract) -> list[ColumnCheck]:
+    """The columns of a data set in their order: features, target, key, timestamp."""
+    checks = [
+        ColumnCheck(
+            f.name,
+            f.type,
+            "feature",
+            f.nullable,
+            f.minimum,
+            f.maximum,
+            f.categories,
+            f.on_unknown == "reject",
+            f.severity,
+            f.pii != "none",
+        )
+        for f in contract.features
+    ]
+    target = contract.target
+    if contract.task == "classification":
+        checks.append(ColumnCheck(target.name, "category", "target", levels=target.classes))
+    else:
+        checks.append(
+            ColumnCheck(target.name, "number", "target", minimum=target.minimum, maximum=target.maximum),
+        )
+    # A key says who somebody is, so its values are treated as personal.
+    checks += [ColumnCheck(name, "category", "key", personal=True) for name in contract.key]
+    if contract.timestamp:
+        checks.append(ColumnCheck(contract.timestamp, "date", "timestamp"))
+    return checks
+
+
+def row_message(code: str) -> str:
+    """What is wrong with a row as a whole."""
+    return _ROW_MESSAGES[code]
+
+
+def _listed(levels: tuple[str, ...]) -> str:
+    shown = ", ".join(levels[:10])
+    return shown + (", …" if len(levels) > 10 else "")

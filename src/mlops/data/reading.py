@@ -1,0 +1,330 @@
+"""Reading an upload as batches of rows, whatever its kind.
+
+CSV and JSON Lines come as text, so that a spoiled cell is kept as it was written; Parquet keeps its types.
+The fast readers are those of polars. When one gives up on a line, :func:`read_through` starts again with a
+lenient reader that goes line by line and marks the lines that are no rows.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import polars as pl
+
+from mlops.contract import FileFormat
+from mlops.data import csv_dialect
+from mlops.data.csv_dialect import Dialect
+from mlops.data.files import CHUNK, HEAD, Kind, PlainFile, encrypted_parquet, prepare
+from mlops.data.outcome import MalformedError, Rejection, UnreadableError
+
+#: Names of the columns that a batch has beside the file's own. No header can hold a NUL.
+ROW = "\0row"
+PROBLEM = "\0problem"
+LINE = "\0line"
+_EXTRA = "\0extra"
+
+#: Values of ``PROBLEM``.
+TOO_MANY_CELLS = "too_many_cells"
+TOO_FEW_CELLS = "too_few_cells"
+MALFORMED = "malformed_row"
+
+BATCH_ROWS = 65_536
+_SAMPLE_LINES = 1_000
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A file that can be read as rows.
+
+    Attributes
+    ----------
+    names : the file's columns, in its order.
+    dialect : of CSV.
+    lenient : read line by line; set by :func:`read_through`.
+    notes : guesses that a person should know of.
+    """
+
+    file: PlainFile
+    names: tuple[str, ...]
+    dialect: Dialect | None = None
+    lenient: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> Kind:
+        return self.file.kind
+
+    def batches(self) -> Iterator[pl.DataFrame]:
+        """Batches in the file's order: its columns, ``ROW`` (int64, from 1), ``PROBLEM`` and ``LINE`` (text).
+
+        ``PROBLEM`` says why a line is no row; ``LINE`` then holds the line as it is, where it is known.
+
+        Raises
+        ------
+        UnreadableError
+            when the file proves damaged.
+        MalformedError
+            when the fast reader cannot read some line; use :func:`read_through`.
+        """
+        if self.kind == "parquet":
+            return _parquet_batches(self)
+        if self.kind == "jsonl":
+            return _json_lines_leniently(self) if self.lenient else _json_batches(self)
+        return _csv_leniently(self) if self.lenient else _csv_batches(self)
+
+
+def open_table(
+    path: Path,
+    fmt: FileFormat,
+    max_bytes: int,
+    work: Path,
+    *,
+    expected: Sequence[str] = (),
+    optional: Sequence[str] = (),
+    guess_encoding: bool = False,
+) -> Table:
+    """Find out what a file is and which columns it has.
+
+    Parameters
+    ----------
+    expected : the contract's columns.
+    optional : those of them that rows of JSON Lines may leave out.
+    work, guess_encoding : see :func:`mlops.data.files.prepare`.
+
+    Raises
+    ------
+    UnreadableError
+        with the reason, when it cannot be read as a table.
+    """
+    file = prepare(path, fmt, max_bytes, work, guess_encoding=guess_encoding)
+    if file.kind == "parquet":
+        names = _parquet_names(file.path)
+        return Table(file, names, notes=file.notes)
+    if file.kind == "jsonl":
+        return Table(file, _json_names(file.path, expected, optional), notes=file.notes)
+    with file.path.open(encoding="utf-8", newline="") as source:
+        head = source.read(HEAD)
+        complete = not source.read(1)
+    dialect = csv_dialect.find(head, fmt, expected, complete=complete)
+    return Table(file, dialect.names, dialect, notes=file.notes)
+
+
+def read_through(table: Table, consume: Callable[[Table], T]) -> T:
+    """Call ``consume`` with a table; once more with the lenient reader if the fast one gives up on the way."""
+    try:
+        return consume(table)
+    except MalformedError:
+        return consume(replace(table, lenient=True))
+
+
+def _batch(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """A batch with every column that callers rely on."""
+    missing = [pl.lit(None, dtype=pl.String).alias(n) for n in (PROBLEM, LINE) if n not in frame.columns]
+    return frame.with_columns(pl.col(ROW).cast(pl.Int64), *missing).select(*names, ROW, PROBLEM, LINE)
+
+
+# CSV ----------------------------------------------------------------------------------------------
+
+
+def _csv_batches(table: Table) -> Iterator[pl.DataFrame]:
+    dialect = _dialect(table)
+    inner = [f"c{i}" for i in range(len(table.names))]
+    lazy = pl.scan_csv(
+        table.file.path,
+        schema=dict.fromkeys([*inner, _EXTRA], pl.String),
+        has_header=False,
+        skip_lines=dialect.skip,
+        separator=dialect.delimiter,
+        eol_char=dialect.newline,
+        row_index_name=ROW,
+        row_index_offset=1,
+        glob=False,
+        missing_columns="insert",
+        extra_columns="ignore",
+    )
+    short: pl.Series | None = None
+    for frame in _fast(lazy):
+        batch = frame.rename(dict(zip(inner, table.names, strict=True)))
+        # A line with nothing in it is a row of nulls; so is a line of delimiters, which says as little.
+        batch = batch.filter(~pl.all_horizontal(pl.exclude(ROW).is_null()))
+        if batch[table.names[-1]].null_count() and short is None:
+            short = _short_records(table)
+        problem = pl.when(pl.col(_EXTRA).is_not_null()).then(pl.lit(TOO_MANY_CELLS)).otherwise(None)
+        if short is not None and len(short):
+            problem = pl.when(pl.col(ROW).is_in(short.implode())).then(pl.lit(TOO_FEW_CELLS)).otherwise(problem)
+        yield _batch(batch.with_columns(problem.alias(PROBLEM)), table.names)
+
+
+def _fast(lazy: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+    try:
+        yield from lazy.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
+    except pl.exceptions.ComputeError as error:
+        raise MalformedError from error
+
+
+def _dialect(table: Table) -> Dialect:
+    if table.dialect is None:  # pragma: no cover - open_table gives every CSV file its dialect
+        raise TypeError("a CSV table needs a dialect")
+    return table.dialect
+
+
+def _short_records(table: Table) -> pl.Series:
+    """Row numbers of records with fewer cells than columns, such as the cut last line of a partial file.
+
+    Counts delimiters a record. A record goes on over line breaks while a quote is open, that is, after an odd
+    number of quotes. Delimiters inside quotes are counted too, so a few short records with such cells pass.
+    """
+    dialect = _dialect(table)
+    if dialect.newline == "\r":
+        return pl.Series(ROW, [], dtype=pl.Int64)
+    lines = pl.scan_lines(table.file.path, name=LINE, glob=False).slice(dialect.skip)
+    quotes = pl.col(LINE).str.count_matches('"', literal=True)
+    begins = (quotes.cum_sum().shift(1, fill_value=0) % 2) == 0
+    records = lines.select(
+        begins.cum_sum().cast(pl.Int64).alias(ROW),
+        pl.col(LINE).str.count_matches(dialect.delimiter, literal=True).alias("cells"),
+        pl.col(LINE).str.len_bytes().alias("size"),
+    )
+    short = (
+        records.group_by(ROW)
+        .agg(pl.col("cells").sum(), pl.col("size").sum())
+        .filter((pl.col("cells") < len(table.names) - 1) & (pl.col("size") > 0))
+    )
+    return short.select(ROW).collect().to_series().sort()
+
+
+def _csv_leniently(table: Table) -> Iterator[pl.DataFrame]:
+    """Line by line: a line with a stray or open quote, or another number of cells, is a problem of its own."""
+    dialect = _dialect(table)
+    names = table.names
+
+    def parse(line: str) -> list[str | None] | str:
+        try:
+            cells = next(csv.reader([line], delimiter=dialect.delimiter, strict=True), [])
+        except csv.Error:
+            return MALFORMED
+        if len(cells) != len(names):
+            return TOO_MANY_CELLS if len(cells) > len(names) else TOO_FEW_CELLS
+        return [cell or None for cell in cells]
+
+    return _parsed_lines(table, parse, skip=dialect.skip)
+
+
+def _parsed_lines(
+    table: Table, parse: Callable[[str], Sequence[str | None] | str], skip: int = 0
+) -> Iterator[pl.DataFrame]:
+    """Batches from lines; ``parse`` gives a line's cells, or the problem it has."""
+    rows: list[tuple[Any, ...]] = []
+    empty = (None,) * len(table.names)
+    for number, line in enumerate(_lines(table.file.path, skip), 1):
+        if not line.strip():
+            continue
+        parsed = parse(line)
+        if isinstance(parsed, str):
+            rows.append((*empty, number, parsed, line))
+        else:
+            rows.append((*parsed, number, None, None))
+        if len(rows) == BATCH_ROWS:
+            yield _from_rows(rows, table.names)
+            rows = []
+    if rows:
+        yield _from_rows(rows, table.names)
+
+
+def _lines(path: Path, skip: int) -> Iterator[str]:
+    with path.open(encoding="utf-8", newline=None, buffering=CHUNK) as source:
+        for number, line in enumerate(source):
+            if number >= skip:
+                yield line.rstrip("\n")
+
+
+def _from_rows(rows: list[tuple[Any, ...]], names: Sequence[str]) -> pl.DataFrame:
+    schema = {**dict.fromkeys(names, pl.String), ROW: pl.Int64, PROBLEM: pl.String, LINE: pl.String}
+    return _batch(pl.DataFrame(rows, schema=schema, orient="row"), names)
+
+
+# JSON Lines ---------------------------------------------------------------------------------------
+
+
+def _json_names(path: Path, expected: Sequence[str], optional: Sequence[str]) -> tuple[str, ...]:
+    """Keys of the first objects in order of appearance, and the optional columns of the contract."""
+    names: dict[str, None] = {}
+    objects = 0
+    for number, line in enumerate(_lines(path, 0)):
+        if number >= _SAMPLE_LINES:
+            break
+        try:
+            record = json.loads(line) if line.strip() else None
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            objects += 1
+            names.update(dict.fromkeys(record))
+    if not objects:
+        raise UnreadableError(
+            Rejection(
+                "not_a_table",
+                "The file looks like JSON, but none of its first lines is a whole JSON object. "
+                "JSON Lines has one object in each line.",
+            )
+        )
+    return tuple({**names, **dict.fromkeys(n for n in optional if n in expected)})
+
+
+def _json_batches(table: Table) -> Iterator[pl.DataFrame]:
+    schema = dict.fromkeys(table.names, pl.String)
+    lazy = pl.scan_ndjson(table.file.path, schema=schema, row_index_name=ROW, row_index_offset=1)
+    for frame in _fast(lazy):
+        yield _batch(frame, table.names)
+
+
+def _json_lines_leniently(table: Table) -> Iterator[pl.DataFrame]:
+    def parse(line: str) -> list[str | None] | str:
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            return MALFORMED
+        if not isinstance(record, dict):
+            return MALFORMED
+        return [_json_text(record.get(name)) for name in table.names]
+
+    return _parsed_lines(table, parse)
+
+
+def _json_text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+# Parquet ------------------------------------------------------------------------------------------
+
+
+def _parquet_names(path: Path) -> tuple[str, ...]:
+    try:
+        with path.open("rb") as file:
+            return tuple(pl.read_parquet_schema(file))
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise UnreadableError(_damaged_parquet(error)) from error
+
+
+def _parquet_batches(table: Table) -> Iterator[pl.DataFrame]:
+    lazy = pl.scan_parquet(table.file.path, glob=False).select(table.names).with_row_index(ROW, offset=1)
+    try:
+        for frame in lazy.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
+            yield _batch(frame, table.names)
+    except (pl.exceptions.ComputeError, OSError) as error:
+        raise UnreadableError(_damaged_parquet(error)) from error
+
+
+def _damaged_parquet(error: Exception) -> Rejection:
+    if "ncrypt" in str(error):
+        return encrypted_parquet()
+    return Rejection("damaged", "The Parquet file is damaged: part of it cannot be read. Write and upload it again.")

@@ -1,0 +1,79 @@
+"""The report on one upload: JSON for tools, one HTML page for people. It shows no value of personal columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlops.report import html, svg
+
+_HEADLINES = {
+    "accepted": "Every row was accepted.",
+    "partial": "The good rows were accepted; the bad ones are kept apart, with their reasons.",
+    "rejected": "The file was rejected; nothing of it entered the data set. It is kept in quarantine.",
+    "duplicate": "Every good row is in the data set already; nothing changed.",
+}
+
+
+def page(report: Mapping[str, Any]) -> str:
+    """The HTML page of a report (its JSON form is made by :mod:`mlops.data.ingest`)."""
+    rows = report["rows"]
+    status = report["status"]
+    sections: list[object] = [
+        html.section(
+            "Rows",
+            html.cards(
+                [
+                    ("read", rows["read"], "rows in the file"),
+                    ("accepted", rows["accepted"], "good rows"),
+                    ("kept apart", rows["quarantined"], "bad rows, in quarantine"),
+                    ("new", rows["new"], "not in the data set before"),
+                ]
+            ),
+        )
+    ]
+    if status == "rejected":
+        first = report["reasons"][0]
+        sections.append(html.section("Why it was rejected", first["message"], note=f"code {first['code']}"))
+    findings = report["findings"]
+    if findings:
+        shown = findings[:12]
+        chart = svg.bars(
+            [f"{f['column'] or 'row'}: {f['code']}" for f in shown],
+            [f["count"] for f in shown],
+            title="Rows by finding",
+            highlight=[f"{f['column'] or 'row'}: {f['code']}" for f in shown if f["severity"] != "warn"],
+        )
+        sections += [html.section("What was found", chart), _findings(findings)]
+    else:
+        sections.append(html.section("What was found", "No cell broke a rule of the contract."))
+    if report["notes"]:
+        sections.append(html.section("Remarks", html.join([html.paragraph(n) for n in report["notes"]])))
+    names = ("model", "upload_id", "source", "part_id", "dataset_version", "contract_digest", "created_at")
+    facts = [(name.replace("_", " "), report.get(name) or "-") for name in names]
+    sections.append(html.section("Where it comes from", html.definitions(facts)))
+    summary = html.join([html.badge(status), html.escape(" " + _HEADLINES[status])])
+    return html.page(f"Upload of {report['model']}", summary, sections, footer=f"upload {report['upload_id']}")
+
+
+def _findings(findings: list[dict[str, Any]]) -> html.Markup:
+    rows = [
+        [
+            f["column"] or "(row)",
+            f["code"],
+            html.badge("warn" if f["severity"] == "warn" else "bad", _effect(f["severity"])),
+            f["count"],
+            f"{f['share']:.2%}",
+            ", ".join(str(r) for r in f["rows"][:8]) + (", …" if f["count"] > len(f["rows"][:8]) else ""),
+            ", ".join(f["examples"]) or "-",
+            f["message"],
+        ]
+        for f in findings
+    ]
+    headers = ["column", "code", "effect", "rows", "share", "row numbers", "for example", "what is wrong"]
+    note = "Row 1 is the first row below the header. A row can break several rules."
+    return html.section("Findings", html.table(headers, rows), note=note)
+
+
+def _effect(severity: str) -> str:
+    return {"warn": "row kept", "quarantine": "row kept apart", "reject": "file rejected"}[severity]
