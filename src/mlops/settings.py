@@ -48,3 +48,38 @@ class Settings:
         if missing:
             raise ConfigurationError(f"environment variable {', '.join(missing)} is not set")
         return self
+
+
+@dataclass(frozen=True)
+class TokenSettings:
+    """Environment of the authorizer: which tokens it accepts and where their keys are.
+
+    Attributes
+    ----------
+    jwks_url : key set of an OpenID Connect issuer; goes before ``jwks_parameter``.
+    jwks_parameter : SSM parameter with the stack's own key set.
+    jwt_issuer, jwt_audience : what tokens must carry.
+    jwt_algorithms : comma-separated; empty for EdDSA, ES256, RS256.
+    jwt_leeway_seconds : clock skew that is forgiven.
+    jwt_client_id_audience : "true" accepts ``client_id`` where a token has no ``aud`` (Cognito).
+    """
+
+    jwks_url: str = ""
+    jwks_parameter: str = ""
+    jwt_issuer: str = ""
+    jwt_audience: str = ""
+    jwt_algorithms: str = ""
+    jwt_leeway_seconds: str = ""
+    jwt_client_id_audience: str = ""
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] = os.environ) -> TokenSettings:
+        """``MLOPS_<FIELD>`` for each field; ConfigurationError when a needed one is missing."""
+        settings = cls(**{f.name: environment.get(f"MLOPS_{f.name.upper()}", "") for f in fields(cls)})
+        missing = [name for name in ("jwt_issuer", "jwt_audience") if not getattr(settings, name)]
+        if not settings.jwks_url and not settings.jwks_parameter:
+            missing.append("jwks_parameter")
+        if missing:
+            names = ", ".join(f"MLOPS_{name.upper()}" for name in missing)
+            raise ConfigurationError(f"environment variable {names} is not set")
+        return settings

@@ -1,0 +1,56 @@
+"""authorizer: who is calling, and what may they call. Called by API Gateway before ``predict``; see
+docs/authentication.md. It has neither Powertools nor their layer: it is on the request path."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any
+
+from mlops.security.access import UnauthorizedError, bearer_token, policy
+from mlops.security.keys import KeyRing, url_source
+from mlops.security.tokens import ALGORITHMS, Rules, TokenError, Verifier
+from mlops.settings import TokenSettings
+
+
+@functools.cache
+def verifier() -> Verifier:
+    """Rules and keys of this process; tests replace it."""
+    settings = TokenSettings.from_env()
+    rules = Rules(
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        algorithms=tuple(a.strip() for a in settings.jwt_algorithms.split(",") if a.strip()) or ALGORITHMS,
+        leeway=float(settings.jwt_leeway_seconds or 30),
+        client_id_is_audience=settings.jwt_client_id_audience.lower() == "true",
+    )
+    if settings.jwks_url:
+        return Verifier(rules, KeyRing(url_source(settings.jwks_url)))
+    from mlops.aws.keysets import parameter_source  # noqa: PLC0415 - an issuer by address needs no boto3
+
+    return Verifier(rules, KeyRing(parameter_source(settings.jwks_parameter)))
+
+
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """A REQUEST authorizer event gives a policy; a token that is not accepted raises "Unauthorized" (401)."""
+    try:
+        token = bearer_token(event)
+        principal = verifier().verify(token)
+        return policy(principal, str(event.get("methodArn", "")))
+    except TokenError as error:
+        _log("refused", event, context, code=error.code)
+        # the traceback of an authorizer is logged by the runtime; it must not hold the cause
+        raise UnauthorizedError from None
+
+
+def _log(message: str, event: dict[str, Any], context: Any, **fields: Any) -> None:
+    """A log line in the form of the other functions'. Never the token, nor anything that it says."""
+    line = {
+        "level": "WARNING",
+        "message": message,
+        "service": "authorizer",
+        "function_request_id": getattr(context, "aws_request_id", ""),
+        "correlation_id": (event.get("requestContext") or {}).get("requestId", ""),
+        **fields,
+    }
+    print(json.dumps(line))

@@ -1,0 +1,1 @@
+"""Captured traffic: from log events to objects by model and hour, and back to typed lines."""
