@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 from local import engine, envs
@@ -78,20 +79,11 @@ def deploy(stack: engine.Stack, parameters: dict[str, str] | None = None) -> dic
     """
     environment = {**os.environ, **engine.credentials_environment(stack), "SAM_CLI_TELEMETRY": "0"}
     bootstrap(engine.credentials_environment(stack), stack.name)
-    prefix = f"/{stack.name}"
-    values = {
-        **LOCAL_PARAMETERS,
-        "ModelLayerArn": f"{prefix}/model-layer-arn",
-        "ModelRoutes": f"{prefix}/routes",
-        "PseudonymKey": f"{prefix}/pseudonym-key",
-        "JwksParameter": f"{prefix}/jwks",
-        "CodeVersion": code_version(),
-        "LockDigest": lock_digest(),
-        **(parameters or {}),
-    }
+    values = {**LOCAL_PARAMETERS, **_bundle_parameters(stack.name), **(parameters or {})}
     _logged(
         [
-            envs.program("tools", "sam"), "deploy", "--config-file", str(envs.ROOT / "samconfig.toml"), "--config-env", "local",
+            envs.program("tools", "sam"), "deploy",
+            "--config-file", str(envs.ROOT / "samconfig.toml"), "--config-env", "local",
             "--template-file", str(envs.ROOT / ".aws-sam" / "local" / "template.yaml"),
             "--stack-name", stack.name, "--s3-bucket", _deploy_bucket(environment),
             "--tags", f"mlops:stack={stack.name}",
@@ -103,6 +95,35 @@ def deploy(stack: engine.Stack, parameters: dict[str, str] | None = None) -> dic
     stack.outputs = outputs(environment, stack.name)
     stack.save()
     return stack.outputs
+
+
+def deploy_to_account(environment: str) -> int:
+    """Bootstrap and deploy the AWS build with the account's credentials; a table of samconfig.toml says where."""
+    config = tomllib.loads((envs.ROOT / "samconfig.toml").read_text())
+    name = config[environment]["global"]["parameters"]["stack_name"]
+    command = [sys.executable, "-m", "mlops", "bootstrap", "--stack", name, "--yes"]
+    subprocess.run(command, check=True, cwd=envs.ROOT)
+    fixed = config[environment]["deploy"]["parameters"].get("parameter_overrides", "").split()
+    values = [f"{k}={v}" for k, v in _bundle_parameters(name).items()]
+    command = [
+        envs.program("tools", "sam"), "deploy",
+        "--config-file", str(envs.ROOT / "samconfig.toml"), "--config-env", environment,
+        "--template-file", str(envs.ROOT / ".aws-sam" / "aws" / "template.yaml"),
+        "--parameter-overrides", *fixed, *values,
+    ]  # fmt: skip
+    return subprocess.run(command, cwd=envs.ROOT, check=False).returncode
+
+
+def _bundle_parameters(stack_name: str) -> dict[str, str]:
+    """Names of the SSM parameters that `mlops bootstrap` makes, and where the code comes from."""
+    return {
+        "ModelLayerArn": f"/{stack_name}/model-layer-arn",
+        "ModelRoutes": f"/{stack_name}/routes",
+        "PseudonymKey": f"/{stack_name}/pseudonym-key",
+        "JwksParameter": f"/{stack_name}/jwks",
+        "CodeVersion": code_version(),
+        "LockDigest": lock_digest(),
+    }
 
 
 def outputs(environment: dict[str, str], stack_name: str) -> dict[str, str]:

@@ -93,8 +93,8 @@ def build_layer(name: str, target: Path) -> None:
 
 
 def _layer_key(recipe: Path) -> str:
-    parts = [LOCK.read_bytes(), recipe.read_bytes(), (ROOT / "pyproject.toml").read_bytes(), Path(__file__).read_bytes()]
-    digest = hashlib.sha256(b"\0".join(parts))
+    sources = (LOCK, recipe, ROOT / "pyproject.toml", Path(__file__))
+    digest = hashlib.sha256(b"\0".join(source.read_bytes() for source in sources))
     digest.update(f"{target_python()} {target_platform()} {_interpreter() is not None}".encode())
     return digest.hexdigest()[:20]
 
@@ -166,7 +166,8 @@ def _interpreter() -> str | None:
     wanted = target_python()
     if wanted == f"{sys.version_info.major}.{sys.version_info.minor}":
         return sys.executable
-    found = subprocess.run([*_uv(), "python", "find", "--no-project", wanted], capture_output=True, text=True, check=False)
+    command = [*_uv(), "python", "find", "--no-project", wanted]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
     return found.stdout.strip() if found.returncode == 0 else None
 
 

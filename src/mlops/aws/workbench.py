@@ -209,9 +209,9 @@ class Workbench:
         seconds: float = 30,
     ) -> Answer:
         """One HTTP request to the API; an error status is an answer, not an exception."""
-        request = urllib.request.Request(  # noqa: S310 - the address is the stack's own output
-            self.api_url + path, data=body, method=method, headers={"Content-Type": "application/json", **(headers or {})}
-        )
+        url, sent = self.api_url + path, {"Content-Type": "application/json", **(headers or {})}
+        # The address is the stack's own output.
+        request = urllib.request.Request(url, data=body, method=method, headers=sent)  # noqa: S310
         if token:
             request.add_header("Authorization", f"Bearer {token}")
         try:
@@ -226,6 +226,18 @@ class Workbench:
         return self.request("POST", "/predict", token=token, body=body)
 
     # Functions ------------------------------------------------------------------------------------
+
+    def release(self, model: str, version: str, *, actor: str, reason: str) -> str:
+        """Start a version's release; returns the name of the release machine's execution."""
+        release_id = f"{model}-{version}-{uuid.uuid4().hex[:8]}"
+        client("stepfunctions").start_execution(
+            stateMachineArn=self.outputs["ReleaseArn"],
+            name=release_id,
+            input=json.dumps(
+                {"model": model, "version": version, "release_id": release_id, "actor": actor, "reason": reason}
+            ),
+        )
+        return release_id
 
     def invoke(self, function: str, payload: Mapping[str, Any]) -> Any:
         """Call a function of the stack and return its result.
@@ -279,8 +291,10 @@ class Workbench:
     def logs(self, function: str, *, since: datetime, pattern: str = "") -> Iterator[tuple[datetime, str]]:
         """Lines of a function's log with their times."""
         group = f"/aws/lambda/{self.stack}-{function.replace('_', '-')}"
-        pages = client("logs").get_paginator("filter_log_events").paginate(
-            logGroupName=group, startTime=int(since.timestamp() * 1000), filterPattern=pattern
+        pages = (
+            client("logs")
+            .get_paginator("filter_log_events")
+            .paginate(logGroupName=group, startTime=int(since.timestamp() * 1000), filterPattern=pattern)
         )
         for page in pages:
             for event in page["events"]:

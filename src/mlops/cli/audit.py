@@ -97,9 +97,7 @@ def reports(
     """Keys of the reports, oldest first."""
     current = session(context)
     found = [
-        info
-        for name in ([kind] if kind else REPORT_KINDS)
-        for info in current.workbench.data.list(f"reports/{name}/")
+        info for name in ([kind] if kind else REPORT_KINDS) for info in current.workbench.data.list(f"reports/{name}/")
     ]
     current.out.result(found)
     current.out.table("reports", ["key", "bytes", "written"], [[i.key, i.size, i.modified[:19]] for i in found])

@@ -63,13 +63,14 @@ def test_every_function_is_complete(logical_id: str) -> None:
     assert template()["Globals"]["Function"]["Tracing"] == "Active"
 
 
-@pytest.mark.parametrize("logical_id", FUNCTIONS)
+def asynchronous_events(logical_id: str) -> list[dict[str, Any]]:
+    events = FUNCTIONS[logical_id]["Properties"].get("Events", {}).values()
+    return [e for e in events if e["Type"] in ("EventBridgeRule", "ScheduleV2")]
+
+
+@pytest.mark.parametrize("logical_id", [f for f in FUNCTIONS if asynchronous_events(f)] + ["CaptureWriterFunction"])
 def test_asynchronous_functions_have_a_dead_letter_target(logical_id: str) -> None:
-    function = FUNCTIONS[logical_id]["Properties"]
-    events = function.get("Events", {}).values()
-    asynchronous = [e for e in events if e["Type"] in ("EventBridgeRule", "ScheduleV2")]
-    if not asynchronous:
-        pytest.skip("called synchronously: the caller sees the error")
+    function, asynchronous = FUNCTIONS[logical_id]["Properties"], asynchronous_events(logical_id)
     assert function["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]["Type"] == "SQS"
     for event in asynchronous:
         assert event["Properties"]["DeadLetterConfig"]

@@ -1,0 +1,1 @@
+"""The story that `make demo` tells on a deployed local stack: every step really happens, and is asserted."""
