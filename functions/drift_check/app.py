@@ -1,0 +1,42 @@
+"""drift_check: is the data still like the data that the champion was trained on? See docs/drift.md."""
+
+from __future__ import annotations
+
+import functools
+from datetime import UTC, datetime
+from typing import Any
+
+from mlops.aws.events import EventBus
+from mlops.aws.ledger import DynamoLedger
+from mlops.aws.objects import S3Objects
+from mlops.aws.observe import metric, observed
+from mlops.aws.registry import DynamoRegistry
+from mlops.drift.check import DriftCheck
+from mlops.drift.request import Dataset, parse
+from mlops.settings import Settings
+
+
+@functools.cache
+def service() -> DriftCheck:
+    """The domain service with its adapters; tests replace it."""
+    settings = Settings.from_env().require("stack", "data_bucket", "artifact_bucket", "table")
+    return DriftCheck(
+        data=S3Objects(settings.data_bucket),
+        artifacts=S3Objects(settings.artifact_bucket),
+        registry=DynamoRegistry(settings.table),
+        ledger=DynamoLedger(settings.table, settings.stack),
+        events=EventBus(settings.stack),
+        clock=lambda: datetime.now(UTC),
+    )
+
+
+@observed("drift_check")
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """``{task: "dataset", model, part_id}`` → one outcome; ``{task: "window", model?, hours?, until?}`` →
+    ``{results: [...]}``."""
+    request = parse(event)
+    if isinstance(request, Dataset):
+        return service().dataset(request.model, request.part_id).to_dict()
+    results = service().windows(request.model, request.hours, request.until)
+    metric("ModelsDrifted", sum(r.status == "drift" for r in results))
+    return {"results": [r.to_dict() for r in results]}
