@@ -15,7 +15,7 @@ SCHEMA_REFERENCE = "../src/mlops/contract/schema.json"
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./+-]*( [A-Za-z0-9_./+-]+)*")
 _WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
-_LINE = 100
+_LINE = 110
 _SECTIONS = ("file", "checks", "training", "gates", "drift", "retrain", "release", "capture")
 _HINTS = {
     "training": ("time_budget_seconds", "split"),
@@ -147,4 +147,4 @@ def _section(contract: Contract, name: str) -> list[str]:
 
 
 def _first_sentence(part: Mapping[str, Any]) -> str:
-    return str(part["description"]).split(". ")[0].rstrip(".")
+    return str(part["description"]).split(". ")[0].split(", for example")[0].split("; ")[0].rstrip(".")
