@@ -1,0 +1,417 @@
+"""The story, step by step. Nothing is scripted as a result: each step acts as a user would and asserts what happened."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from local import engine, envs, stack
+from local.demo import samples
+from local.demo.narrator import Narrator, StepError
+from local.demo.report import write_report
+from local.demo.traffic import Traffic
+from mlops.aws.workbench import Execution, Workbench
+from mlops.cli import connection
+from mlops.contract import Contract
+from mlops.contract.source import load
+from mlops.data.validation import Validated, validate_file
+from mlops.errors import MlopsError
+from mlops.registry import chain
+from mlops.training.local import train_files
+
+ACTOR = "user:demo"
+CANCER, DIABETES = "breast-cancer", "diabetes"
+
+
+@dataclass
+class Story:
+    """What the steps share."""
+
+    bench: Workbench
+    tell: Narrator
+    work: Path
+    contracts: dict[str, Contract] = field(default_factory=dict)
+    data: dict[str, samples.Sample] = field(default_factory=dict)
+    token: str = ""
+    first_champion: str = ""
+    counts: dict[str, int] = field(default_factory=dict)
+    reports: dict[str, str] = field(default_factory=dict)
+
+
+def main(name: str, *, port: int | None, keep: bool) -> int:
+    """Build, deploy, tell, stop. Exit code 0 only when every step happened."""
+    tell = Narrator()
+    tell.console.print("[bold]serverless-mlops[/]: the whole life of two models, on this machine, with no account")
+    running: engine.Stack | None = None
+    try:
+        with tell.step("Build the bundle and deploy it to the local AWS engine"):
+            with tell.long("sam build: functions and layers from one lock file"):
+                stack.build("local")
+            running = engine.start(name, port)
+            tell.fact("engine", f"{running.endpoint}, loopback only, IAM enforced")
+            with tell.long("sam deploy: template.yaml"):
+                stack.deploy(running)
+            tell.fact("API", running.api_url)
+        os.environ.update(engine.credentials_environment(running))
+        found = connection.connect(name)
+        with tempfile.TemporaryDirectory(prefix="mlops-demo-") as work:
+            story = Story(Workbench(found.stack, found.api_url, found.outputs), tell, Path(work))
+            play(story)
+            path = write_report(story.tell.steps, story.reports, story.bench, envs.ROOT / ".local" / "demo-report.html")
+        summary(story, path)
+    except (StepError, MlopsError) as error:
+        tell.console.print(f"\n[bold red]The story broke at step {len(tell.steps)}:[/] {error}", soft_wrap=True)
+        if running:
+            tell.console.print(f"The stack is left running: make status, make logs F=predict, make down STACK={name}")
+            return 1
+        raise
+    except BaseException:
+        if running and not keep:
+            engine.stop(running)
+        raise
+    if keep:
+        tell.console.print(f"\nThe stack is left running: make status; make down STACK={name}")
+    else:
+        engine.stop(running)
+    return 0
+
+
+def play(story: Story) -> None:
+    """Every step after deployment, in order."""
+    for step in (
+        before_the_first_model, first_uploads, first_champions, predictions, shift_and_retrain, broken_challenger,
+        misbehaving_challenger, manual_rollback, costs, audit,
+    ):  # fmt: skip
+        step(story)
+
+
+def before_the_first_model(story: Story) -> None:
+    with story.tell.step("Two contracts are put in force; no model serves yet"):
+        story.data = {CANCER: samples.breast_cancer(), DIABETES: samples.diabetes()}
+        for name in story.data:
+            contract = for_a_short_story(load(envs.ROOT / "models" / f"{name}.yaml"))
+            story.contracts[name] = contract
+            story.bench.push_contract(contract, actor=ACTOR, reason="demo")
+            story.tell.fact(name, f"{contract.task} of {contract.target.name}, {len(contract.features)} features")
+        story.token = story.bench.token(subject="demo", minutes=120)
+        story.bench.announce_models(actor=ACTOR)
+        row = story.data[CANCER].records(story.data[CANCER].usual[:1])
+        answer = story.bench.predict(CANCER, row, story.token)
+        story.tell.check("API without a champion", 503, answer.status)
+        story.tell.check("its error", "no_champion", answer.body["error"]["code"])
+        unknown = story.bench.predict("no-such-model", row, story.token)
+        story.tell.check("a model that nobody knows", 404, unknown.status)
+
+
+def for_a_short_story(contract: Contract) -> Contract:
+    """The same contract with waits of seconds instead of minutes: steps, gates and limits are what they are."""
+    return replace(
+        contract,
+        training=replace(contract.training, time_budget_seconds=10),
+        release=replace(
+            contract.release, steps=(0.25,), min_requests=40, min_seconds=2, check_seconds=2, max_seconds=180
+        ),
+        drift=replace(contract.drift, min_rows=50, confirmations=2, windows=2),
+        retrain=replace(contract.retrain, cooldown_hours=0.0, max_per_week=20, quiet_hours=None),
+    )
+
+
+def first_uploads(story: Story) -> None:
+    with story.tell.step("The first files arrive, some rows really spoiled"):
+        executions = {}
+        for name, sample in story.data.items():
+            rows = [*sample.usual, *(row for _, row in sample.spoiled)]
+            path = samples.write_csv(story.work / f"{name}-first.csv", rows)
+            executions[name] = story.bench.upload(name, path)
+            story.tell.fact(f"{name} uploaded", f"{len(rows)} rows, {len(sample.spoiled)} of them spoiled")
+        for name, execution in executions.items():
+            sample = story.data[name]
+            ended = _wait(story, f"pipeline of {name}", execution)
+            story.tell.check(f"{name} pipeline", "SUCCEEDED", ended.status)
+            result = story.bench.upload_result(execution)
+            if result is None:
+                raise StepError(f"{name}: no result of the upload")
+            story.tell.check(f"{name} rows kept", len(sample.usual), result["rows"]["accepted"])
+            story.tell.check(f"{name} rows set apart", len(sample.spoiled), result["rows"]["quarantined"])
+            found = {reason["code"] for reason in result["reasons"]}
+            missed = {code for code, _ in sample.spoiled} - found
+            story.tell.require(f"{name} reasons", not missed, ", ".join(sorted(found)) or f"missed {missed}")
+            story.reports[f"ingest of {name}"] = result.get("report_key", "")
+
+
+def first_champions(story: Story) -> None:
+    with story.tell.step("Trained, exported to ONNX, judged, registered, released"):
+        for name in story.data:
+            version = _until(
+                story, f"first champion of {name}", lambda n=name: story.bench.registry.in_state(n, "champion")
+            )
+            metric = story.contracts[name].metric
+            story.tell.fact(f"{name} champion", f"{version.version}, {metric} {version.metrics[metric]:.4g}")
+        story.first_champion = _champion(story, CANCER)
+        row = story.data[CANCER].records(story.data[CANCER].usual[:1])
+        _until(story, "the API serves", lambda: story.bench.predict(CANCER, row, story.token).status == 200)
+
+
+def predictions(story: Story) -> None:
+    with story.tell.step("Predictions through API Gateway with a token"):
+        sample, bench, tell = story.data[CANCER], story.bench, story.tell
+        single = bench.predict(CANCER, sample.records(sample.usual[:1]), story.token)
+        tell.check("one record", 200, single.status)
+        tell.fact("its answer", single.body["predictions"][0])
+        tell.check("version in the header", story.first_champion, single.headers.get("x-model-version"))
+        batch = bench.predict(CANCER, sample.records(sample.usual[:100]), story.token)
+        tell.check("a batch of 100", 100, len(batch.body["predictions"]))
+        right = sum(p["label"] == r["diagnosis"] for p, r in zip(batch.body["predictions"], sample.usual, strict=False))
+        tell.require("of them right", right >= 90, right)
+        value = bench.predict(DIABETES, story.data[DIABETES].records(story.data[DIABETES].usual[:1]), story.token)
+        tell.fact("a regression's answer", value.body["predictions"][0]["value"])
+        body = sample.records(sample.usual[:1])
+        tell.check("no token", 401, bench.request("POST", "/predict", body=b"{}").status)
+        tell.check("a token of somebody else", 401, bench.predict(CANCER, body, _foreign_token()).status)
+        expired = bench.token(subject="demo", minutes=-120)
+        tell.check("an expired token", 401, bench.predict(CANCER, body, expired).status)
+        narrow = bench.token(subject="demo", models=[DIABETES], minutes=5)
+        tell.check("a token for another model", 403, bench.predict(CANCER, body, narrow).status)
+        bad = bench.predict(CANCER, [{**body[0], "mean radius": "large"}], story.token)
+        tell.check("a bad record", 422, bad.status)
+        tell.fact("what it says", bad.body["error"]["details"])
+        broken = bench.request("POST", "/predict", token=story.token, body=b'{"model": ')
+        tell.check("a body that is not JSON", 400, broken.status)
+        story.counts["predictions"] = 102
+
+
+def shift_and_retrain(story: Story) -> None:
+    with story.tell.step("The population shifts: only the largest tumours arrive"):
+        sample, bench, tell = story.data[CANCER], story.bench, story.tell
+        records = sample.records(sample.later)
+        for start in range(0, len(records), 10):
+            answer = bench.predict(CANCER, records[start : start + 10], story.token)
+            if answer.status != 200:
+                raise StepError(f"traffic: {answer.status} {answer.body}")
+        story.counts["predictions"] += len(records)
+        tell.fact("predictions made", len(records))
+        _until(story, "captured traffic is stored", lambda: _captured(story, CANCER) >= len(records))
+        tell.fact("captured rows", _captured(story, CANCER))
+        first = _drift(story)
+        tell.check("drift-check", "drift", first["status"])
+        for feature in first["drifted"][:3]:
+            tell.fact(f"  {feature['feature']}", f"{feature['method']} {feature['value']:.3g} > {feature['threshold']:.3g}")
+        story.reports["drift"] = first["report_key"]
+        decision = _until(story, "the launcher's decision", lambda: _decision(story, CANCER, "drift"))
+        tell.check("launched on one window", False, decision["launch"])
+        tell.fact("why", decision["explanation"])
+
+    with story.tell.step("The labels arrive; drift is confirmed; a retraining ends in a release by shadow and canary"):
+        path = samples.write_csv(story.work / "later.csv", sample.later)
+        execution = bench.upload(CANCER, path)
+        with Traffic(bench, CANCER, sample.records(sample.usual + sample.later), story.token) as traffic:
+            ended = _wait(story, "pipeline", execution)
+            tell.check("pipeline", "SUCCEEDED", ended.status)
+            if not _launched(story, CANCER):
+                second = _drift(story)
+                tell.check("drift-check again", "drift", second["status"])
+            decision = _until(story, "the launcher launches", lambda: _launched(story, CANCER))
+            tell.fact("launched because", decision["explanation"])
+            champion = _until(story, "the new champion", lambda: _other_champion(story, story.first_champion), 400)
+            steps = _release_steps(story, champion)
+            tell.require("steps of the release", {"shadow", "canary-1"} <= set(steps), " → ".join(steps))
+        tell.check("failed requests during the release", 0, _failed(traffic))
+        story.counts["predictions"] += traffic.predictions
+        tell.fact("champion", f"{story.first_champion} → {champion}")
+
+
+def broken_challenger(story: Story) -> None:
+    with story.tell.step("A broken challenger, trained on shuffled labels, is stopped at the gate"):
+        before = _champion(story, CANCER)
+        rows = story.data[CANCER].usual + story.data[CANCER].later
+        labels = [row["diagnosis"] for row in rows]
+        shuffled = labels[len(labels) // 3 :] + labels[: len(labels) // 3]
+        rotated = [row | {"diagnosis": label} for row, label in zip(_mixed(rows), shuffled, strict=True)]
+        ended = _import(story, rotated, "shuffled")
+        story.tell.check("evaluation", "rejected", ended.output.get("status"))
+        story.tell.fact("why", ended.output.get("explanation", ""))
+        story.tell.check("champion", before, _champion(story, CANCER))
+
+
+def misbehaving_challenger(story: Story) -> None:
+    title = "One that passes the gate, but misbehaves on live traffic, is rolled back by itself"
+    with story.tell.step(title):
+        sample, bench, tell = story.data[CANCER], story.bench, story.tell
+        before = _champion(story, CANCER)
+        # Somebody's join went wrong: the largest tumours lost their diagnosis and got the default. Its own hold-out
+        # set has the same mistake, so it cannot tell; live traffic can.
+        small = sample.usual
+        wrong = [row | {"diagnosis": "benign"} for row in sample.later]
+        with Traffic(bench, CANCER, sample.records(small), story.token) as traffic:
+            ended = _import(story, small + wrong, "mislabelled")
+            tell.check("evaluation", "registered", ended.output.get("status"))
+            version = ended.output["version"]
+            _until(story, "it serves a share of callers", lambda: "canary-1" in _release_steps(story, version), 240)
+            tell.fact("in canary, serving", f"{story.contracts[CANCER].release.steps[0]:.0%} of entities")
+            traffic.population = sample.records(sample.later)
+            tell.fact("traffic now", "the largest tumours")
+            state = _until(story, "rolled back", lambda: _rejected(story, version), 240)
+        tell.check("its state", True, state in ("rejected", "archived"))
+        tell.check("champion", before, _champion(story, CANCER))
+        tell.check("failed requests meanwhile", 0, _failed(traffic))
+        story.counts["predictions"] += traffic.predictions
+        reason = next(e.reason for e in reversed(list(bench.ledger.entries())) if e.action == "release.rolled_back")
+        tell.fact("why", reason)
+
+
+def manual_rollback(story: Story) -> None:
+    with story.tell.step("A person rolls back to the first champion, and gets exactly its answers"):
+        rows = story.data[CANCER].records(story.data[CANCER].usual[:20])
+        done = story.bench.invoke(
+            "release",
+            {
+                "action": "manual_rollback", "model": CANCER, "to": story.first_champion, "actor": ACTOR,
+                "reason": "the demo shows a rollback",
+            },
+        )  # fmt: skip
+        story.tell.check("rollback", "rolled_back", done.get("status"))
+        answer = story.bench.predict(CANCER, rows, story.token)
+        story.tell.check("version that answers", story.first_champion, answer.body["version"])
+        golden = story.bench.invoke("predict:live", {"task": "golden", "model": CANCER, "version": story.first_champion})
+        story.tell.check("golden answers, byte for byte", "ok", golden["status"])
+
+
+def costs(story: Story) -> None:
+    with story.tell.step("What this stack cost, and would cost"):
+        found = story.bench.invoke("cost_report", {"task": "report", "hours": 1})
+        story.reports["cost"] = found["report_key"]
+        for label, value in cost_facts(found):
+            story.tell.fact(label, value)
+
+
+def cost_facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The figures of a cost report that a person wants first."""
+    return [(str(k), str(v)) for k, v in found.get("headline", {}).items()]
+
+
+def audit(story: Story) -> None:
+    with story.tell.step("The ledger explains all of it"):
+        head = story.bench.ledger.head()
+        entries = list(story.bench.ledger.entries())
+        verification = chain.verify(entries, head)
+        story.tell.require("the chain", verification.intact, f"{verification.entries} entries, intact")
+        actions = {e.action for e in entries}
+        for action in ("contract.accepted", "release.started", "release.rolled_back"):
+            story.tell.require(action, action in actions)
+        for entry in entries[-8:]:
+            story.tell.fact(f"#{entry.sequence} {entry.actor}", f"{entry.action} {entry.subject}: {entry.outcome}")
+        forged = [replace(e, reason="nothing to see here") if e.sequence == 3 else e for e in entries]
+        story.tell.check("a forged copy is found out", False, chain.verify(forged, head).intact)
+
+
+def summary(story: Story, report: Path) -> None:
+    """The last words."""
+    say = story.tell.console.print
+    say("\n[bold green]Every step really happened.[/]")
+    say(f"  steps        {len(story.tell.steps)} in {story.tell.elapsed:.0f} s")
+    say(f"  predictions  {story.counts['predictions']}")
+    say(f"  API          {story.bench.api_url}")
+    say(f"  report       {report}")
+
+
+# What the steps look at ---------------------------------------------------------------------------
+
+
+def _wait(story: Story, what: str, execution: str) -> Execution:
+    with story.tell.long(what) as say:
+        return story.bench.wait(execution, seconds=300, on_state=say)
+
+
+def _until(story: Story, what: str, probe: Callable[[], Any], seconds: float = 180) -> Any:
+    """Wait for a condition with a deadline; returns what the probe found."""
+    with story.tell.long(what):
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            found = probe()
+            if found:
+                return found
+            time.sleep(0.5)
+    raise StepError(f"{what}: not within {seconds:.0f} s")
+
+
+def _champion(story: Story, model: str) -> str:
+    found = story.bench.registry.in_state(model, "champion")
+    return found.version if found else ""
+
+
+def _other_champion(story: Story, than: str) -> str:
+    current = _champion(story, CANCER)
+    return current if current and current != than else ""
+
+
+def _captured(story: Story, model: str) -> int:
+    from mlops.capture.reading import read
+
+    start = datetime.fromtimestamp(time.time() - 3600, tz=UTC)
+    return sum(len(line.rows) for line in read(story.bench.data, model, start, datetime.now(UTC)))
+
+
+def _drift(story: Story) -> Mapping[str, Any]:
+    found = story.bench.invoke("drift_check", {"task": "window", "model": CANCER, "hours": 1})
+    result: Mapping[str, Any] = found["results"][0]
+    return result
+
+
+def _decision(story: Story, model: str, reason: str) -> Mapping[str, Any] | None:
+    for record in story.bench.registry.records(model, "decision"):
+        if record.body.get("reason") == reason or reason in str(record.body.get("explanation", "")):
+            return record.body
+    return None
+
+
+def _launched(story: Story, model: str) -> Mapping[str, Any] | None:
+    """The launch of a retraining, after the first model's."""
+    records = [r.body for r in story.bench.registry.records(model, "decision") if r.body.get("launch")]
+    return records[0] if len(records) > 1 else None
+
+
+def _release_steps(story: Story, version: str) -> list[str]:
+    prefix = f"model/{CANCER}/{version}"
+    found = [e.action for e in story.bench.ledger.entries(subject=prefix) if e.action.startswith("release.")]
+    return [action.removeprefix("release.") for action in found]
+
+
+def _rejected(story: Story, version: str) -> str:
+    found = story.bench.registry.version(CANCER, version)
+    return found.state if found and found.state in ("rejected", "archived") else ""
+
+
+def _failed(traffic: Traffic) -> int:
+    return sum(count for status, count in traffic.statuses.items() if status != 200)
+
+
+def _import(story: Story, rows: list[samples.Row], name: str) -> Execution:
+    """Train on this machine and send the result through the gates, as `mlops train` and `mlops models import` do."""
+    contract = replace(story.contracts[CANCER], training=replace(story.contracts[CANCER].training, families=("forest",)))
+    path = samples.write_csv(story.work / f"{name}.csv", rows)
+    with story.tell.long(f"training the {name} challenger on this machine"), tempfile.TemporaryDirectory() as scratch:
+        checked = validate_file(path, contract, Path(scratch))
+        if not isinstance(checked, Validated):
+            raise StepError(f"{name}: {checked.message}")
+        trained = train_files(checked.columns, contract, story.work / name)
+    folder = story.work / name / trained.manifest.version
+    execution = story.bench.import_model(folder, actor=ACTOR, reason=f"the demo's {name} challenger")
+    return _wait(story, "gates", execution)
+
+
+def _mixed(rows: list[samples.Row]) -> list[samples.Row]:
+    """Rows in an order that has nothing to do with their labels."""
+    return sorted(rows, key=lambda row: str(row["mean texture"])[::-1])
+
+
+def _foreign_token() -> str:
+    from mlops.security.issuing import create_key_pair, issue
+
+    private, _ = create_key_pair()
+    return issue(private, subject="stranger", scopes=["predict"])
