@@ -188,6 +188,7 @@ class CloudWatchMeter:
                 max_memory_mb=reports.max_memory_mb,
                 cold_starts=reports.cold_starts,
                 sampled=reports.size,
+                ephemeral_mb=int(config.get("EphemeralStorage", {}).get("Size", 512)),
             )
         )
         if log_bytes is not None:

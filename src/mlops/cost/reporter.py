@@ -146,8 +146,8 @@ class Reporter:
             "html_key": (f"{prefix}.html", to_html(report), "text/html; charset=utf-8"),
             "csv_key": (f"{prefix}.csv", to_csv(report), "text/csv; charset=utf-8"),
         }
-        for key, body, content_type in files.values():
-            self.objects.put(key, body, content_type=content_type)
+        for key, content, content_type in files.values():
+            self.objects.put(key, content, content_type=content_type)
         body = self._body(report) | {name: key for name, (key, _, _) in files.items()}
         self.registry.put_record(Record(STACK, "cost", record_id, report.made_at.isoformat(), body))
         total = f"{plain(report.total.usd)} USD at list price"

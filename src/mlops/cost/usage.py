@@ -21,6 +21,7 @@ HOURS_PER_MONTH = Decimal(730)
 #: A gigabyte is 2**30 bytes in S3's, DynamoDB's and CloudWatch Logs' GB, and 1,024 MB in Lambda's.
 GIB = Decimal(2**30)
 _HOUR = Decimal(3600)
+_FREE_EPHEMERAL_MB = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,7 @@ class FunctionUsage:
     max_memory_mb: int | None = None
     cold_starts: int = 0
     sampled: int = 0
+    ephemeral_mb: int = 512
 
     @property
     def gb_seconds(self) -> Decimal:
@@ -117,8 +119,8 @@ class FunctionUsage:
         return Decimal(self.memory_mb) / 1024 * self.billed_ms / 1000
 
     def quantities(self) -> list[Quantity]:
-        """Requests and compute in catalogue units."""
-        return [
+        """Requests, compute and temporary storage in catalogue units."""
+        found = [
             Quantity("lambda.requests", Decimal(self.invocations), self.name, "CloudWatch AWS/Lambda Invocations"),
             Quantity(
                 compute_key(self.architecture),
@@ -127,6 +129,11 @@ class FunctionUsage:
                 f"{self.memory_mb} MB / 1024 x {plain(self.billed_ms)} ms / 1000; {self.billed_basis}",
             ),
         ]
+        if self.ephemeral_mb > _FREE_EPHEMERAL_MB:
+            extra = Decimal(self.ephemeral_mb - _FREE_EPHEMERAL_MB) / 1024 * self.billed_ms / 1000
+            basis = f"({self.ephemeral_mb} - {_FREE_EPHEMERAL_MB}) MB / 1024 x {plain(self.billed_ms)} ms / 1000"
+            found.append(Quantity("lambda.ephemeral_gb_seconds", extra, self.name, basis))
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -144,6 +151,7 @@ class FunctionUsage:
             "max_memory_mb": self.max_memory_mb,
             "cold_starts": self.cold_starts,
             "sampled": self.sampled,
+            "ephemeral_mb": self.ephemeral_mb,
         }
 
 
