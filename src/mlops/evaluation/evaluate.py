@@ -1,0 +1,350 @@
+"""One candidate judged: parity first, then metrics, gates, and the champion on the same rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlops.contract import Contract
+from mlops.evaluation import gates, parity
+from mlops.evaluation.compare import Interval
+from mlops.evaluation.gates import Check, Status
+from mlops.evaluation.metrics import Metric, Task, compute_all, metric_for
+from mlops.evaluation.records import decode
+from mlops.evaluation.robustness import Finding, probe
+from mlops.evaluation.scoring import ModelRefusedError, OnnxScorer
+from mlops.features.columns import Columns
+from mlops.features.encoding import Matrix, encode, width
+from mlops.manifest import Manifest
+
+FloatArray = npt.NDArray[np.float64]
+
+SEED = 20_260
+LATENCY_CALLS = 200
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The files of a version's folder that an evaluation needs; of a champion only model and manifest."""
+
+    manifest: Manifest
+    model: bytes = field(repr=False)
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The hold-out rows and both models' answers to them, for plots."""
+
+    task: Task
+    actual: npt.NDArray[Any]
+    scores: FloatArray
+    champion: FloatArray | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result: ``status`` with ``reasons``, every check, metrics of the ONNX model on the hold-out rows.
+
+    ``files`` are those that change with the result: ``manifest.json`` with the ONNX model's metrics and
+    ``golden.json`` with its own answers.
+    """
+
+    model: str
+    version: str
+    status: Status
+    reasons: tuple[str, ...]
+    checks: tuple[Check, ...]
+    metric: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    interval: Interval | None = None
+    champion: str | None = None
+    champion_metrics: Mapping[str, float] = field(default_factory=dict)
+    gain: Interval | None = None
+    notes: tuple[str, ...] = ()
+    parity: parity.ParityResult | None = None
+    robustness: tuple[Finding, ...] = ()
+    rows: int = 0
+    judged: Judged | None = field(default=None, repr=False, compare=False)
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """``evaluation.json``."""
+        return {
+            "schema": "mlops.evaluation.v1",
+            "model": self.model,
+            "version": self.version,
+            "status": self.status,
+            "reasons": list(self.reasons),
+            "checks": [c.to_dict() for c in self.checks],
+            "metric": self.metric,
+            "metrics": dict(self.metrics),
+            "interval": asdict(self.interval) if self.interval else None,
+            "champion": self.champion,
+            "champion_metrics": dict(self.champion_metrics),
+            "gain": asdict(self.gain) if self.gain else None,
+            "notes": list(self.notes),
+            "parity": _parity_dict(self.parity) if self.parity else None,
+            "robustness": [asdict(f) for f in self.robustness],
+            "rows": self.rows,
+        }
+
+
+def evaluate(
+    contract: Contract,
+    candidate: Bundle,
+    champion: Bundle | None = None,
+    *,
+    seconds: Callable[[], float] = time.perf_counter,
+) -> Evaluation:
+    """Judge a candidate. A model that cannot be judged is rejected with the reason, not an exception."""
+    try:
+        return _Evaluator(contract, candidate, champion, seconds).run()
+    except ModelRefusedError as error:
+        check = Check("loads", False, None, None, error.message)
+        return Evaluation(
+            contract.name,
+            candidate.manifest.version,
+            "rejected",
+            (error.message,),
+            (check,),
+            contract.metric,
+            champion=champion.manifest.version if champion else None,
+        )
+
+
+def task_of(manifest: Manifest) -> Task:
+    """What metrics must know of a version's task."""
+    if manifest.task == "regression":
+        return Task()
+    positive = manifest.classes.index(manifest.positive) if manifest.positive in manifest.classes else 1
+    return Task(len(manifest.classes), positive, manifest.threshold)
+
+
+class _Evaluator:
+    def __init__(
+        self, contract: Contract, candidate: Bundle, champion: Bundle | None, seconds: Callable[[], float]
+    ) -> None:
+        self._contract, self._candidate, self._champion, self._seconds = contract, candidate, champion, seconds
+        self._manifest = candidate.manifest
+        self._check_manifest()
+        self._task = task_of(self._manifest)
+        self._metric: Metric = metric_for(contract.metric, contract.task)
+        self._scorer = OnnxScorer(candidate.model, width(self._manifest.features), self._task.classes)
+
+    def _check_manifest(self) -> None:
+        contract, manifest = self._contract, self._manifest
+        if manifest.task != contract.task:
+            raise ModelRefusedError(f"the model's task is {manifest.task}; the contract's is {contract.task}")
+        if contract.task == "classification" and manifest.classes != contract.target.classes:
+            raise ModelRefusedError(
+                f"the model's classes {list(manifest.classes)} are not the contract's {list(contract.target.classes)}"
+            )
+        if manifest.features != contract.features:
+            known = {f.name: f for f in contract.features}
+            other = [f.name for f in manifest.features if known.get(f.name) != f]
+            other += [f.name for f in contract.features if f.name not in {g.name for g in manifest.features}]
+            detail = f"'{other[0]}'" if other else "their order"
+            raise ModelRefusedError(f"the model's features are not the contract's; they differ in {detail}")
+        digest = hashlib.sha256(self._candidate.model).hexdigest()
+        if manifest.onnx_sha256 != digest:
+            raise ModelRefusedError("model.onnx is not the file that manifest.json names (SHA-256 differs)")
+
+    def run(self) -> Evaluation:
+        contract, task, metric = self._contract, self._task, self._metric
+        inputs, expected = parity.load(self._file("parity.npz"))
+        agreed = parity.check(self._scorer, inputs, expected, task, contract.gates.parity_tolerance)
+        checks = [gates.parity_check(agreed), gates.size_check(contract, len(self._candidate.model))]
+        table, actual = self._holdout()
+        matrix = encode(self._manifest.features, table)
+        scores = self._scorer(matrix)
+        both = np.concatenate([scores, self._scorer(inputs)])
+        checks.append(gates.finite_check(both, task, f"{len(scores)} held-out and {len(inputs)} edge rows"))
+        if not checks[-1].passed:
+            return self._finish(checks, agreed, Judged(task, actual, np.nan_to_num(scores)), {}, rows=len(actual))
+        metrics = compute_all(actual, scores, task)
+        checks += gates.bound_checks(contract, metrics)
+        checks.append(self._trivial(actual, scores))
+        findings = tuple(probe(self._scorer, self._manifest.features, matrix, task, SEED))
+        checks.append(gates.robustness_check(findings))
+        checks.append(self._latency(matrix))
+        result = self._finish(checks, agreed, Judged(task, actual, scores), metrics, rows=len(actual))
+        interval = gates.confidence_of(actual, scores, metric, task, SEED)
+        result = replace(result, robustness=findings, interval=interval)
+        return self._against_champion(result, table, actual, scores)
+
+    def _file(self, name: str) -> bytes:
+        body = self._candidate.files.get(name)
+        if body is None:
+            raise ModelRefusedError(f"the version's folder lacks {name}, without which it cannot be judged")
+        return body
+
+    def _holdout(self) -> tuple[Columns, npt.NDArray[Any]]:
+        return self._rows(self._file("holdout.npz"))
+
+    def _rows(self, body: bytes) -> tuple[Columns, npt.NDArray[Any]]:
+        try:
+            table = Columns.load(body)
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise ModelRefusedError("holdout.npz is not readable") from error
+        names = [f.name for f in self._manifest.features] + [self._manifest.target]
+        absent = [n for n in names if n not in table]
+        if absent:
+            raise ModelRefusedError(f"holdout.npz lacks column '{absent[0]}'")
+        column = table[self._manifest.target]
+        if self._task.classes:
+            actual = column.recode(self._manifest.classes).astype(np.int64)
+            usable = (actual >= 0) & (actual < self._task.classes)
+        else:
+            actual = column.values.astype(np.float64)
+            usable = np.isfinite(actual)
+        if int(usable.sum()) < 2:
+            raise ModelRefusedError("holdout.npz has fewer than two rows with a target")
+        return table.take(usable), actual[usable]
+
+    def _trivial(self, actual: npt.NDArray[Any], scores: FloatArray) -> Check:
+        metric = self._metric
+        if metric.name == "calibration_error":  # which a constant minimises
+            metric = metric_for("log_loss", "classification")
+        trivial = self._manifest.lineage.get("trivial")
+        if trivial is None:  # an imported model: the hold-out rows' own shares, which is stricter
+            counts = np.bincount(actual, minlength=self._task.classes) if self._task.classes else None
+            trivial = float(np.mean(actual)) if counts is None else (counts / len(actual)).tolist()
+        return gates.trivial_check(actual, scores, trivial, metric, self._task, seed=SEED)
+
+    def _latency(self, matrix: Matrix) -> Check:
+        times = []
+        for i in range(LATENCY_CALLS):
+            row = matrix[i % len(matrix)][np.newaxis, :]
+            started = self._seconds()
+            self._scorer(row)
+            times.append(self._seconds() - started)
+        median = float(np.median(times)) * 1e6
+        return Check(
+            "latency", True, round(median, 1), None, f"one row takes {median:.0f} µs (median)", effect="report"
+        )
+
+    def _against_champion(
+        self, result: Evaluation, table: Columns, actual: npt.NDArray[Any], scores: FloatArray
+    ) -> Evaluation:
+        champion = self._champion
+        if champion is None:
+            return replace(result, notes=("there is no champion to compare with",))
+        result = replace(result, champion=champion.manifest.version)
+        if champion.manifest.version == result.version:
+            return replace(result, notes=("this version is the champion itself",))
+        try:
+            answers = self._champion_scores(champion, table)
+        except ModelRefusedError as error:
+            note = f"not compared with champion {champion.manifest.version}: {error.message}"
+            check = Check("no_worse_than_champion", True, None, None, note, effect="report")
+            return replace(result, checks=(*result.checks, check), notes=(note,))
+        margin = self._contract.gates.margin
+        check, gain = gates.champion_check(actual, scores, answers, self._metric, self._task, margin=margin, seed=SEED)
+        checks = (*result.checks, check, *self._on_champion_rows(champion, margin))
+        status, reasons = gates.decide(self._contract, checks)
+        return replace(
+            result,
+            checks=checks,
+            status=status,
+            reasons=tuple(reasons),
+            champion_metrics=compute_all(actual, answers, task_of(champion.manifest)),
+            gain=gain,
+            notes=(
+                "rows are held out by a hash of their content, so the champion was not trained on them either, "
+                "except for rows near the cut of a stratified split and for a split by time",
+            ),
+            judged=Judged(self._task, actual, scores, answers),
+        )
+
+    def _on_champion_rows(self, champion: Bundle, margin: float) -> list[Check]:
+        """Both models on the rows that the champion was judged on."""
+        body = champion.files.get("holdout.npz")
+        if body is None:
+            return []
+        try:
+            table, actual = self._rows(body)
+            mine = self._scorer(encode(self._manifest.features, table))
+            its = self._champion_scores(champion, table)
+        except ModelRefusedError:  # the contract has changed: those rows lack something
+            return []
+        check, _ = gates.champion_check(
+            actual,
+            mine,
+            its,
+            self._metric,
+            self._task,
+            margin=margin,
+            seed=SEED,
+            name="no_worse_on_champion_rows",
+            where=f" on the {len(actual)} rows that the champion was judged on",
+            effect="ask",
+        )
+        return [check]
+
+    def _champion_scores(self, champion: Bundle, table: Columns) -> FloatArray:
+        manifest = champion.manifest
+        if manifest.task != self._manifest.task or manifest.classes != self._manifest.classes:
+            raise ModelRefusedError("it predicts another target (task or classes differ)")
+        absent = [f.name for f in manifest.features if f.name not in table]
+        if absent:
+            raise ModelRefusedError(f"it needs feature '{absent[0]}', which the contract no longer has")
+        answers = OnnxScorer(champion.model, width(manifest.features), self._task.classes)(
+            encode(manifest.features, table)
+        )
+        if not np.isfinite(answers).all():
+            raise ModelRefusedError("it answers these rows with numbers that are not finite")
+        return answers
+
+    def _finish(
+        self,
+        checks: list[Check],
+        agreed: parity.ParityResult,
+        judged: Judged,
+        metrics: Mapping[str, float],
+        *,
+        rows: int,
+    ) -> Evaluation:
+        status, reasons = gates.decide(self._contract, checks)
+        manifest = replace(self._manifest, metrics=dict(metrics))
+        files = {"manifest.json": json.dumps(manifest.to_dict(), ensure_ascii=False, indent=1).encode()}
+        golden = self._candidate.files.get("golden.json")
+        if golden is not None:
+            files["golden.json"] = self._golden(golden)
+        return Evaluation(
+            self._contract.name,
+            self._manifest.version,
+            status,
+            tuple(reasons),
+            tuple(checks),
+            self._metric.name,
+            metrics=dict(metrics),
+            parity=agreed,
+            rows=rows,
+            judged=judged,
+            files=files,
+        )
+
+    def _golden(self, body: bytes) -> bytes:
+        """The golden records with the ONNX model's own answers."""
+        records = json.loads(body)["records"]
+        scores = self._scorer(encode(self._manifest.features, decode(self._manifest.features, records)))
+        if not np.isfinite(scores).all():
+            raise ModelRefusedError("the model answers a golden record with a number that is not finite")
+        return json.dumps(
+            {"records": records, "expected": scores.tolist()}, ensure_ascii=False, sort_keys=True, indent=1
+        ).encode()
+
+
+def _parity_dict(result: parity.ParityResult) -> dict[str, Any]:
+    values = asdict(result)
+    values["largest"] = result.largest if np.isfinite(result.largest) else None
+    values["differing"] = list(result.differing)
+    return values

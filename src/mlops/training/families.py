@@ -1,0 +1,149 @@
+"""The model families and the candidates that a search tries: per family its sound default, then samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import Pipeline
+
+from mlops.contract import Contract
+from mlops.errors import ContractError
+from mlops.training.design import LinearDesign, Source, TreeDesign, sources
+
+#: Leaves of all trees of one model, which bounds ``model.onnx`` to about 20 MB.
+MAX_LEAVES = 200_000
+FOREST_TREES = 100
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A family and its parameters; ``name`` is unique within a search."""
+
+    name: str
+    family: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _log_uniform(generator: np.random.Generator, low: float, high: float) -> float:
+    return float(f"{np.exp(generator.uniform(np.log(low), np.log(high))):.4g}")
+
+
+def _linear(generator: np.random.Generator, classification: bool) -> dict[str, Any]:
+    return (
+        {"C": _log_uniform(generator, 1e-3, 1e2)} if classification else {"alpha": _log_uniform(generator, 1e-2, 1e3)}
+    )
+
+
+def _forest(generator: np.random.Generator, classification: bool) -> dict[str, Any]:
+    return {
+        "max_features": [0.2, 0.33, 0.5, 0.8][generator.integers(4)],
+        "min_samples_leaf": int([1, 2, 4, 8, 16][generator.integers(5)]),
+    }
+
+
+def _boosting(generator: np.random.Generator, classification: bool) -> dict[str, Any]:
+    return {
+        "learning_rate": _log_uniform(generator, 0.02, 0.25),
+        "max_iter": int([60, 100, 160][generator.integers(3)]),
+        "max_leaf_nodes": int([4, 8, 15, 31][generator.integers(4)]),
+        "min_samples_leaf": int([5, 10, 20, 40][generator.integers(4)]),
+        "l2_regularization": [0.0, 0.1, 1.0, 10.0][generator.integers(4)],
+    }
+
+
+_BOOSTING = {
+    "learning_rate": 0.1,
+    "max_iter": 100,
+    "max_leaf_nodes": 15,
+    "min_samples_leaf": 20,
+    "l2_regularization": 0.0,
+}
+_DEFAULTS: Mapping[str, Mapping[bool, Mapping[str, Any]]] = {
+    "linear": {True: {"C": 1.0}, False: {"alpha": 1.0}},
+    "forest": {
+        True: {"max_features": "sqrt", "min_samples_leaf": 1},
+        False: {"max_features": 0.33, "min_samples_leaf": 2},
+    },
+    "boosting": {True: _BOOSTING, False: _BOOSTING},
+}
+_SAMPLERS: Mapping[str, Callable[[np.random.Generator, bool], dict[str, Any]]] = {
+    "linear": _linear,
+    "forest": _forest,
+    "boosting": _boosting,
+}
+FAMILIES: tuple[str, ...] = tuple(_SAMPLERS)
+
+
+def candidates(contract: Contract, per_family: int = 5) -> list[Candidate]:
+    """The candidates of a search, the same list for the same seed: every family's default first, then samples
+    by turns, so that a search cut short has seen every family.
+
+    Raises
+    ------
+    ContractError
+        for an unknown family.
+    """
+    classification = contract.task == "classification"
+    generator = np.random.default_rng(contract.training.seed)
+    result: list[Candidate] = []
+    for i in range(per_family):
+        for family in contract.training.families:
+            if family not in _SAMPLERS:
+                raise ContractError(
+                    f"training.families: unknown family '{family}'; known families are {', '.join(FAMILIES)}"
+                )
+            parameters = dict(_DEFAULTS[family][classification])
+            if i:
+                parameters = _SAMPLERS[family](generator, classification)
+            if any(c.family == family and c.parameters == parameters for c in result):
+                continue
+            result.append(Candidate(f"{family}-{i}", family, parameters))
+    return result
+
+
+def build(contract: Contract, candidate: Candidate, rows: int) -> Pipeline:
+    """An unfitted pipeline over the encoded matrix.
+
+    Parameters
+    ----------
+    rows : how many rows it will be fitted on, which bounds the size of trees.
+    """
+    columns = sources(contract.features)
+    estimator = _estimator(contract, candidate, rows)
+    design: LinearDesign | TreeDesign
+    design = LinearDesign(columns) if candidate.family == "linear" else TreeDesign(columns)
+    return Pipeline([("design", design), ("model", estimator)])
+
+
+def _estimator(contract: Contract, candidate: Candidate, rows: int) -> Any:
+    classification = contract.task == "classification"
+    parameters = dict(candidate.parameters)
+    seed = contract.training.seed
+    weight = {"class_weight": contract.training.class_weight} if classification else {}
+    if candidate.family == "linear":
+        if classification:
+            return LogisticRegression(max_iter=1000, **weight, **parameters)
+        return Ridge(**parameters)
+    if candidate.family == "forest":
+        leaves = min(MAX_LEAVES // FOREST_TREES, max(2, rows))
+        common = {"n_estimators": FOREST_TREES, "max_leaf_nodes": leaves, "random_state": seed, "n_jobs": 1}
+        kind = RandomForestClassifier if classification else RandomForestRegressor
+        return kind(**common, **weight, **parameters)
+    boosting = HistGradientBoostingClassifier if classification else HistGradientBoostingRegressor
+    return boosting(random_state=seed, early_stopping=False, **weight, **parameters)
+
+
+def design_sources(pipeline: Pipeline) -> tuple[Source, ...]:
+    """The design columns of a pipeline that :func:`build` made."""
+    columns: tuple[Source, ...] = pipeline.named_steps["design"].columns
+    return columns

@@ -1,0 +1,255 @@
+"""From a table and a contract to the artifacts of a model version. Pure: no files, no clock but the given ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import sklearn
+
+from mlops.contract import Contract
+from mlops.evaluation.metrics import compute_all, metric_for
+from mlops.features.columns import Columns
+from mlops.manifest import Manifest
+from mlops.training import golden, parity
+from mlops.training.baseline import baseline_json, honest_scores
+from mlops.training.dataset import Dataset, NotTrainableError, prepare
+from mlops.training.estimator import Fitted, fit_candidate
+from mlops.training.export import to_onnx
+from mlops.training.families import candidates
+from mlops.training.importance import permutation_importance
+from mlops.training.progress import Listener, Progress, silent
+from mlops.training.search import SearchResult, search, task_of
+from mlops.training.split import Index, folds, holdout
+
+#: Share of the contract's time budget that the search may use; the rest is for the last fit and the export.
+SEARCH_SHARE = 0.7
+
+_TOO_RARE = (
+    "no fold of the cross-validation has two classes both to learn from and to be judged on; "
+    "upload more rows of the rarer class"
+)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained version: its manifest and every file of its folder, by name."""
+
+    manifest: Manifest
+    artifacts: Mapping[str, bytes] = field(repr=False)
+    explanation: str = ""
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Of the estimator on the hold-out set."""
+        return self.manifest.metrics
+
+
+def version_id(contract: Contract, dataset_version: str) -> str:
+    """12 hexadecimal digits of SHA-256 over model, data set version and contract."""
+    text = "\n".join((contract.name, dataset_version, contract.digest()))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def fit(
+    table: Columns,
+    contract: Contract,
+    *,
+    dataset_version: str,
+    lineage: Mapping[str, Any] | None = None,
+    parent_version: str | None = None,
+    listen: Listener = silent,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    seconds: Callable[[], float] = time.monotonic,
+) -> Trained:
+    """Split, search, fit, export, and gather what proves and describes the result.
+
+    Parameters
+    ----------
+    table : features, target, and key and timestamp where the contract has them.
+    dataset_version : id of the rows, part of the version's id.
+    lineage : what the caller knows of its origin (code version, digest of the lock file).
+    listen : receives progress; returning False ends the search with the best so far.
+    now, seconds : wall clock and a monotonic clock, for the record and the time budget.
+
+    Raises
+    ------
+    NotTrainableError
+        when the rows cannot give a model.
+    """
+    started = seconds()
+    deadline = started + SEARCH_SHARE * contract.training.time_budget_seconds
+    data = prepare(contract, table)
+    train, test, kind = holdout(contract, data)
+    part = data.take(train)
+    parts = folds(contract, part, kind)
+    if not parts:
+        raise NotTrainableError(_TOO_RARE)
+    found = search(contract, part, parts, candidates(contract), deadline=deadline, listen=listen, clock=seconds)
+    if not math.isfinite(found.score):
+        raise NotTrainableError(_TOO_RARE)
+    listen(Progress("fitting", 82, f"fitting {found.best.name} on {part.rows} rows", found.best.name, found.score))
+    fitted = fit_candidate(contract, found.best, part.matrix, part.target)
+    seen = _Split(data, train, test, kind, parts)
+    version = version_id(contract, dataset_version)
+    listen(Progress("exporting", 88, "writing ONNX, parity set and baseline", found.best.name, found.score))
+    manifest, importance = _describe(contract, version, seen, fitted, found)
+    artifacts = _artifacts(contract, manifest, seen, fitted, importance)
+    took = round(seconds() - started, 3)
+    manifest = replace(
+        manifest,
+        created_at=now().isoformat(timespec="seconds"),
+        onnx_sha256=hashlib.sha256(artifacts["model.onnx"]).hexdigest(),
+        lineage={
+            **manifest.lineage,
+            **(lineage or {}),
+            "dataset_version": dataset_version,
+            "parent_version": parent_version,
+            "duration_seconds": took,
+        },
+    )
+    artifacts["training.json"] = _json(_report(contract, manifest, seen, found, importance=importance, took=took))
+    artifacts["manifest.json"] = _json(manifest.to_dict())
+    explanation = _explain(contract, manifest, seen, found)
+    listen(Progress("done", 100, explanation, found.best.name, found.score))
+    return Trained(manifest, artifacts, explanation)
+
+
+@dataclass(frozen=True)
+class _Split:
+    data: Dataset
+    train: Index
+    test: Index
+    kind: str
+    folds: list[tuple[Index, Index]]
+
+    @property
+    def fitted_on(self) -> Dataset:
+        return self.data.take(self.train)
+
+    @property
+    def held_out(self) -> Dataset:
+        return self.data.take(self.test)
+
+
+def _describe(
+    contract: Contract, version: str, seen: _Split, fitted: Fitted, found: SearchResult
+) -> tuple[Manifest, dict[str, float]]:
+    test, train = seen.held_out, seen.fitted_on
+    task, metric = task_of(contract), metric_for(contract.metric, contract.task)
+    metrics = compute_all(test.target, fitted.scores(test.matrix), task)
+    importance = permutation_importance(
+        contract.features, fitted, test.matrix, test.target, metric, task=task, seed=contract.training.seed
+    )
+    classification = contract.task == "classification"
+    trivial: Any = float(np.mean(train.target))
+    if classification:
+        trivial = (np.bincount(train.target, minlength=task.classes) / train.rows).tolist()
+    positive = contract.target.classes[task.positive] if task.binary else None
+    manifest = Manifest(
+        model=contract.name,
+        version=version,
+        task=contract.task,
+        features=contract.features,
+        target=contract.target.name,
+        classes=contract.target.classes if classification else (),
+        positive=positive,
+        threshold=task.threshold,
+        key=contract.key,
+        metrics=metrics,
+        capture_rate=contract.capture.rate,
+        value_range=None if classification else (float(train.target.min()), float(train.target.max())),
+        lineage={
+            "contract_digest": contract.digest(),
+            "family": found.best.family,
+            "parameters": dict(found.best.parameters),
+            "seed": contract.training.seed,
+            "rows": {"train": train.rows, "holdout": test.rows, "dropped": seen.data.dropped},
+            "split": seen.kind,
+            "trivial": trivial,
+            "importance": importance,
+            "libraries": {"scikit-learn": sklearn.__version__, "numpy": np.__version__},
+        },
+    )
+    return manifest, importance
+
+
+def _artifacts(
+    contract: Contract, manifest: Manifest, seen: _Split, fitted: Fitted, importance: Mapping[str, float]
+) -> dict[str, bytes]:
+    test, seed = seen.held_out, contract.training.seed
+    rows = parity.parity_rows(contract.features, fitted, test.matrix, seed)
+    scores = honest_scores(contract, fitted, seen.data, seen.train, seen.folds)
+    return {
+        "model.onnx": to_onnx(fitted, test.matrix.shape[1], name=f"{contract.name}-{manifest.version}"),
+        "parity.npz": parity.pack(fitted, rows),
+        "golden.json": golden.pack(contract, fitted, golden.golden_table(contract, test.table, seed)),
+        "holdout.npz": test.table.save(),
+        "baseline.json": baseline_json(contract, manifest.version, seen.data, scores, importance),
+    }
+
+
+def _report(
+    contract: Contract,
+    manifest: Manifest,
+    seen: _Split,
+    found: SearchResult,
+    *,
+    importance: Mapping[str, float],
+    took: float,
+) -> dict[str, Any]:
+    return {
+        "schema": "mlops.training.v1",
+        "model": manifest.model,
+        "version": manifest.version,
+        "metric": contract.metric,
+        "best": {"name": found.best.name, "family": found.best.family, "parameters": dict(found.best.parameters)},
+        "cross_validation": {"score": found.score, "folds": len(seen.folds), "split": seen.kind},
+        "holdout": dict(manifest.metrics),
+        "stopped": found.stopped,
+        "rungs": [{"rows": rows, "folds": count} for rows, count in found.rungs],
+        "leaderboard": [
+            {
+                "name": t.candidate.name,
+                "family": t.candidate.family,
+                "parameters": dict(t.candidate.parameters),
+                "rung": t.rung,
+                "rows": t.rows,
+                "folds": t.folds,
+                "score": t.score if np.isfinite(t.score) else None,
+                "seconds": round(t.seconds, 3),
+            }
+            for t in found.leaderboard(metric_for(contract.metric, contract.task))
+        ],
+        "importance": dict(sorted(importance.items(), key=lambda item: -item[1])),
+        "lineage": dict(manifest.lineage),
+        "created_at": manifest.created_at,
+        "duration_seconds": took,
+    }
+
+
+def _explain(contract: Contract, manifest: Manifest, seen: _Split, found: SearchResult) -> str:
+    text = (
+        f"{found.best.family} chosen from {len(found.leaderboard(metric_for(contract.metric, contract.task)))} "
+        f"candidates; {contract.metric} {found.score:.4g} in cross-validation, "
+        f"{manifest.metrics.get(contract.metric, float('nan')):.4g} on {len(seen.test)} held-out rows"
+    )
+    if found.stopped:
+        text += f"; the search ended early ({found.stopped})"
+    if contract.task == "classification":
+        counts = np.bincount(seen.fitted_on.target, minlength=len(contract.target.classes))
+        never = [c for c, n in zip(contract.target.classes, counts, strict=True) if n == 0]
+        if never:
+            text += "; no training row has " + ", ".join(f"'{c}'" for c in never) + ", so it is never answered"
+    return text
+
+
+def _json(body: Any) -> bytes:
+    return json.dumps(body, ensure_ascii=False, indent=1, allow_nan=False).encode()

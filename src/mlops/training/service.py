@@ -1,0 +1,226 @@
+"""The train function's work: a data-set version in, the artifacts of a model version out."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from mlops.contract import Contract
+from mlops.errors import NotFoundError
+from mlops.features.columns import Columns
+from mlops.objects import ObjectStore, dataset_manifest_key, part_prefix, version_prefix
+from mlops.registry.entities import DatasetVersion, LedgerDraft, Record
+from mlops.registry.ports import Ledger, Registry
+from mlops.training.dataset import NotTrainableError
+from mlops.training.fit import Trained, fit, version_id
+from mlops.training.progress import Progress
+
+ACTOR = "function:train"
+#: Between two progress records of one stage; each is a write to the table.
+PROGRESS_EVERY = timedelta(seconds=3)
+
+CONTENT_TYPES = {".json": "application/json", ".html": "text/html; charset=utf-8"}
+
+
+def content_type(name: str) -> str:
+    """Media type of an artifact by its file name."""
+    return CONTENT_TYPES.get(name[name.rfind(".") :], "application/octet-stream")
+
+
+@dataclass
+class Train:
+    """Trains one version.
+
+    Attributes
+    ----------
+    data, artifacts : the buckets read from and written to.
+    lineage : ``code``: version of the code, ``lock``: digest of the lock file, ``where``: what machine.
+    clock : the time of records; ``seconds`` a monotonic clock for the budget.
+    """
+
+    data: ObjectStore
+    artifacts: ObjectStore
+    registry: Registry
+    ledger: Ledger
+    clock: Callable[[], datetime]
+    lineage: Mapping[str, Any] = field(default_factory=dict)
+    seconds: Callable[[], float] = time.monotonic
+
+    def run(self, model: str, run_id: str, dataset_version: str | None = None) -> dict[str, Any]:
+        """Train ``model`` on a data-set version (None: the current one).
+
+        Returns
+        -------
+        ``{status: trained | unchanged | not_trainable, model, version, prefix, metrics, duration_seconds,
+        explanation}``; ``version`` and ``prefix`` are None when not trainable.
+
+        Raises
+        ------
+        NotFoundError
+            when the model has no contract, or the data-set version or one of its parts does not exist.
+        """
+        started = self.seconds()
+        contract = self.registry.contract(model)
+        if contract is None:
+            raise NotFoundError(f"model '{model}' has no contract; put models/{model}.yaml in force first")
+        dataset = self._dataset(model, dataset_version)
+        version = version_id(contract, dataset.version)
+        known = self.registry.version(model, version)
+        if known is not None:
+            return self._result(
+                "unchanged",
+                model,
+                version,
+                known.metrics,
+                started=started,
+                explanation=f"version {version} was trained on this data set and contract already; it is {known.state}",
+            )
+        reporter = _Reporter(self.registry, self.clock, model, run_id)
+        reporter(Progress("loading", 1, f"reading {dataset.rows} rows in {len(dataset.parts)} parts"))
+        table = self._table(contract, dataset)
+        champion = self.registry.in_state(model, "champion")
+        try:
+            trained = fit(
+                table,
+                contract,
+                dataset_version=dataset.version,
+                lineage={**self.lineage, "run_id": run_id, "parts": list(dataset.parts)},
+                parent_version=champion.version if champion else None,
+                listen=reporter,
+                now=self.clock,
+                seconds=self.seconds,
+            )
+        except NotTrainableError as error:
+            self._tell(contract, dataset, run_id, version, outcome="not_trainable", reason=error.message, lineage={})
+            return self._result("not_trainable", model, None, {}, started=started, explanation=error.message)
+        self._store(model, trained)
+        self._tell(
+            contract,
+            dataset,
+            run_id,
+            version,
+            outcome="trained",
+            reason=trained.explanation,
+            lineage=trained.manifest.lineage,
+        )
+        return self._result(
+            "trained", model, version, trained.metrics, started=started, explanation=trained.explanation
+        )
+
+    def _dataset(self, model: str, version: str | None) -> DatasetVersion:
+        current = self.registry.current_dataset(model)
+        if version is None or (current is not None and current.version == version):
+            if current is None:
+                raise NotFoundError(f"model '{model}' has no data set; upload a file first")
+            return current
+        return read_dataset(self.data, model, version)
+
+    def _table(self, contract: Contract, dataset: DatasetVersion) -> Columns:
+        tables = [Columns.load(self.data.get(part_prefix(dataset.model, p) + "columns.npz")) for p in dataset.parts]
+        wanted = [f.name for f in contract.features] + [contract.target.name, *contract.key]
+        wanted += [contract.timestamp] if contract.timestamp else []
+        shared = [name for name in wanted if all(name in table for table in tables)]
+        return Columns.concat([table.select(shared) for table in tables])
+
+    def _store(self, model: str, trained: Trained) -> None:
+        prefix = version_prefix(model, trained.manifest.version)
+        names = sorted(trained.artifacts, key=lambda name: name == "manifest.json")  # the manifest completes it
+        for name in names:
+            self.artifacts.put(prefix + name, trained.artifacts[name], content_type=content_type(name))
+
+    def _tell(
+        self,
+        contract: Contract,
+        dataset: DatasetVersion,
+        run_id: str,
+        version: str,
+        *,
+        outcome: str,
+        reason: str,
+        lineage: Mapping[str, Any],
+    ) -> None:
+        kept = ("family", "parameters", "seed", "code", "lock", "parent_version")
+        self.ledger.append(
+            LedgerDraft(
+                actor=ACTOR,
+                action="version.trained" if outcome == "trained" else "version.not_trained",
+                subject=f"model/{contract.name}/{version}",
+                reason=reason,
+                outcome=outcome,
+                inputs={
+                    "run_id": run_id,
+                    "dataset_version": dataset.version,
+                    "contract_digest": contract.digest(),
+                    **{k: lineage[k] for k in kept if k in lineage},
+                },
+                id=f"train-{run_id}-{version}",
+            )
+        )
+
+    def _result(
+        self,
+        status: str,
+        model: str,
+        version: str | None,
+        metrics: Mapping[str, float],
+        *,
+        started: float,
+        explanation: str,
+    ) -> dict[str, Any]:
+        return {
+            "status": status,
+            "model": model,
+            "version": version,
+            "prefix": version_prefix(model, version) if version else None,
+            "metrics": dict(metrics),
+            "duration_seconds": round(self.seconds() - started, 3),
+            "explanation": explanation,
+        }
+
+
+def read_dataset(data: ObjectStore, model: str, version: str) -> DatasetVersion:
+    """A data-set version from its manifest.
+
+    Raises
+    ------
+    NotFoundError
+        when there is no such version.
+    """
+    body = json.loads(data.get(dataset_manifest_key(model, version)))
+    known = set(DatasetVersion.__dataclass_fields__)
+    values = {k: v for k, v in body.items() if k in known}
+    values["parts"] = tuple(values["parts"])
+    return DatasetVersion(**values)
+
+
+class _Reporter:
+    """Keeps progress as records of kind ``run``, and asks whether the run was told to stop (a record of kind
+    ``stop`` with the run's id)."""
+
+    def __init__(self, registry: Registry, clock: Callable[[], datetime], model: str, run_id: str) -> None:
+        self._registry, self._clock, self._model, self._run_id = registry, clock, model, run_id
+        self._stage = ""
+        self._last: datetime | None = None
+        self._count = 0
+
+    def __call__(self, progress: Progress) -> bool:
+        now = self._clock()
+        due = self._last is None or now - self._last >= PROGRESS_EVERY
+        if progress.stage == self._stage and not due:
+            return True
+        self._stage, self._last = progress.stage, now
+        self._count += 1
+        self._registry.put_record(
+            Record(
+                model=self._model,
+                kind="run",
+                id=f"{self._run_id}.train.{self._count:03d}",
+                time=now.isoformat(timespec="milliseconds"),
+                body={"run_id": self._run_id, "step": "train", **asdict(progress)},
+            )
+        )
+        return not any(r.id == self._run_id for r in self._registry.records(self._model, "stop", limit=5))

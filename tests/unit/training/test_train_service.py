@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from functions.train import app
+from mlops.errors import NotFoundError
+from mlops.features.columns import Columns
+from mlops.manifest import Manifest
+from mlops.objects import dataset_manifest_key, part_prefix
+from mlops.registry.entities import DatasetVersion, ModelVersion, Record
+from mlops.training.service import Train, read_dataset
+from tests.fakes import Clock, MemoryLedger, MemoryObjects, MemoryRegistry
+from tests.unit.training import tables
+
+EVENTS = Path(__file__).parents[3] / "events" / "train"
+MODEL = "breast-cancer"
+
+
+class World:
+    """A data set of two parts in memory buckets, and the service over them."""
+
+    def __init__(self, rows: int = 240) -> None:
+        self.clock = Clock()
+        self.data, self.artifacts = MemoryObjects(), MemoryObjects()
+        self.registry, self.ledger = MemoryRegistry(self.clock), MemoryLedger(self.clock)
+        contract = tables.contract("binary", tables.NUMBERS, families=("linear",))
+        self.contract = type(contract).from_dict(contract.to_dict() | {"name": MODEL})
+        self.registry.put_contract(self.contract)
+        self.table = tables.table("binary", tables.NUMBERS, rows)
+        for part, index in (("p1", np.arange(rows // 2)), ("p2", np.arange(rows // 2, rows))):
+            self.data.put(part_prefix(MODEL, part) + "columns.npz", self.table.take(index).save())
+        self.dataset = DatasetVersion(MODEL, "5b1f0c7a92de", ("p1", "p2"), rows)
+        self.store(self.dataset)
+        self.registry.advance_dataset(self.dataset, None)
+
+    def store(self, dataset: DatasetVersion) -> None:
+        self.data.put(dataset_manifest_key(MODEL, dataset.version), json.dumps(asdict(dataset)).encode())
+
+    def service(self) -> Train:
+        lineage = {"code": "c0ffee", "lock": "10cc"}
+        return Train(self.data, self.artifacts, self.registry, self.ledger, self.clock, lineage)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_a_data_set_becomes_a_version_with_lineage(world: World) -> None:
+    world.registry.put_version(ModelVersion(MODEL, "parent", "candidate", "t", "d", "c"))
+    world.registry.promote(MODEL, "parent", None, "first")
+
+    result = world.service().run(MODEL, "run-1", world.dataset.version)
+
+    assert result["status"] == "trained"
+    assert result["prefix"] == f"models/{MODEL}/{result['version']}/"
+    assert result["metrics"]["roc_auc"] > 0.9
+    json.dumps(result)
+    manifest = Manifest.from_dict(world.artifacts.json(result["prefix"] + "manifest.json"))
+    assert manifest.lineage["dataset_version"] == world.dataset.version
+    assert manifest.lineage["contract_digest"] == world.contract.digest()
+    assert (manifest.lineage["code"], manifest.lineage["lock"]) == ("c0ffee", "10cc")
+    assert (manifest.lineage["parent_version"], manifest.lineage["run_id"]) == ("parent", "run-1")
+    assert manifest.lineage["parts"] == ["p1", "p2"]
+    names = [k.removeprefix(result["prefix"]) for k in world.artifacts.versions]
+    assert names[-1] == "manifest.json"  # written last: it stands for a complete folder
+    assert len(names) == 7
+
+
+def test_every_part_is_used(world: World) -> None:
+    result = world.service().run(MODEL, "run-1")
+    manifest = world.artifacts.json(result["prefix"] + "manifest.json")
+    assert manifest["lineage"]["rows"] == {"train": 180, "holdout": 60, "dropped": 0}
+
+
+def test_a_registered_version_is_unchanged_and_nothing_is_written(world: World) -> None:
+    first = world.service().run(MODEL, "run-1")
+    world.registry.put_version(
+        ModelVersion(MODEL, first["version"], "candidate", "t", "d", "c", metrics={"roc_auc": 0.9})
+    )
+    before = {k: len(v) for k, v in world.artifacts.versions.items()}
+
+    again = world.service().run(MODEL, "run-2")
+
+    assert (again["status"], again["version"], again["metrics"]) == ("unchanged", first["version"], {"roc_auc": 0.9})
+    assert "trained on this data set and contract already" in again["explanation"]
+    assert {k: len(v) for k, v in world.artifacts.versions.items()} == before
+
+
+def test_an_older_data_set_version_is_read_from_its_manifest(world: World) -> None:
+    world.store(DatasetVersion(MODEL, "older", ("p1",), 120))
+    result = world.service().run(MODEL, "run-1", "older")
+    manifest = world.artifacts.json(result["prefix"] + "manifest.json")
+    assert manifest["lineage"]["dataset_version"] == "older"
+    assert sum(manifest["lineage"]["rows"].values()) == 120
+
+
+def test_too_few_rows_is_a_result_with_a_reason() -> None:
+    world = World(rows=40)
+    result = world.service().run(MODEL, "run-1")
+
+    assert (result["status"], result["version"], result["prefix"]) == ("not_trainable", None, None)
+    assert "40 rows with a target" in result["explanation"]
+    assert not world.artifacts.versions
+    assert world.ledger.actions() == ["version.not_trained"]
+
+
+def test_the_ledger_says_what_was_trained_on_what_once(world: World) -> None:
+    result = world.service().run(MODEL, "run-1")
+    world.service().run(MODEL, "run-1")  # a retry
+
+    (entry,) = world.ledger.entries()
+    assert (entry.actor, entry.action, entry.outcome) == ("function:train", "version.trained", "trained")
+    assert entry.subject == f"model/{MODEL}/{result['version']}"
+    assert entry.inputs["dataset_version"] == world.dataset.version
+    assert entry.inputs["family"] == "linear"
+
+
+def test_progress_is_kept_in_records(world: World) -> None:
+    world.service().run(MODEL, "run-1")
+    kept = world.registry.records(MODEL, "run")
+    assert {r.body["stage"] for r in kept} == {"loading", "searching", "fitting", "exporting", "done"}
+    assert all(r.body["run_id"] == "run-1" and r.body["step"] == "train" for r in kept)
+    assert max(r.body["percent"] for r in kept) == 100
+
+
+def test_a_run_that_is_told_to_stop_keeps_its_best(world: World) -> None:
+    world.registry.put_record(Record(MODEL, "stop", "run-1", "2026-03-02T12:00:00+00:00"))
+    result = world.service().run(MODEL, "run-1")
+    assert result["status"] == "trained"
+    report = world.artifacts.json(result["prefix"] + "training.json")
+    assert report["stopped"] == "asked to stop"
+    assert len(report["leaderboard"]) == 1
+
+
+def test_another_runs_stop_does_not_count(world: World) -> None:
+    world.registry.put_record(Record(MODEL, "stop", "run-0", "2026-03-02T12:00:00+00:00"))
+    result = world.service().run(MODEL, "run-1")
+    assert world.artifacts.json(result["prefix"] + "training.json")["stopped"] is None
+
+
+def test_what_does_not_exist_is_named(world: World) -> None:
+    with pytest.raises(NotFoundError, match="model 'unheard-of' has no contract"):
+        world.service().run("unheard-of", "run-1")
+    with pytest.raises(NotFoundError):
+        world.service().run(MODEL, "run-1", "no-such-version")
+    world.registry.datasets.clear()
+    with pytest.raises(NotFoundError, match="has no data set; upload a file first"):
+        world.service().run(MODEL, "run-1")
+
+
+def test_a_data_set_manifest_with_later_fields_still_reads(world: World) -> None:
+    body = asdict(world.dataset) | {"schema": "mlops.dataset.v2", "digest": "…"}
+    world.data.put(dataset_manifest_key(MODEL, "v"), json.dumps(body).encode())
+    assert read_dataset(world.data, MODEL, "v").parts == ("p1", "p2")
+
+
+@pytest.mark.parametrize("event", sorted(EVENTS.glob("*.json")), ids=lambda p: p.stem)
+def test_every_event_file_is_handled(event: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "service", world.service)
+    body: dict[str, Any] = json.loads(event.read_text())
+    context = SimpleNamespace(aws_request_id="r")
+    if event.stem == "no_contract":
+        with pytest.raises(NotFoundError):
+            app.handler(body, context)
+        return
+    assert app.handler(body, context)["status"] == "trained"
+
+
+def test_a_key_that_only_some_parts_have_is_left_out(world: World) -> None:
+    keyed = type(world.contract).from_dict(world.contract.to_dict() | {"key": ["id"]})
+    world.registry.put_contract(keyed)
+    assert world.service().run(MODEL, "run-1")["status"] == "trained"
