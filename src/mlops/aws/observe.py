@@ -44,6 +44,8 @@ def observed(service: str) -> Callable[[Handler], Handler]:
             _logger.clear_state()
             _logger.append_keys(service=service, function_request_id=request_id)
             _logger.set_correlation_id(_correlation(event) or request_id)
+            _metrics.clear_default_dimensions()  # of another function that ran in this process, as in tests
+            _metrics.clear_metrics()
             _metrics.set_default_dimensions(function=service)
             try:
                 result = handler(event, context)

@@ -192,7 +192,7 @@ class _Evaluator:
     def _rows(self, body: bytes) -> tuple[Columns, npt.NDArray[Any]]:
         try:
             table = Columns.load(body)
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except parity.UNREADABLE as error:
             raise ModelRefusedError("holdout.npz is not readable") from error
         names = [f.name for f in self._manifest.features] + [self._manifest.target]
         absent = [n for n in names if n not in table]
@@ -210,14 +210,11 @@ class _Evaluator:
         return table.take(usable), actual[usable]
 
     def _trivial(self, actual: npt.NDArray[Any], scores: FloatArray) -> Check:
-        metric = self._metric
-        if metric.name == "calibration_error":  # which a constant minimises
-            metric = metric_for("log_loss", "classification")
         trivial = self._manifest.lineage.get("trivial")
         if trivial is None:  # an imported model: the hold-out rows' own shares, which is stricter
             counts = np.bincount(actual, minlength=self._task.classes) if self._task.classes else None
             trivial = float(np.mean(actual)) if counts is None else (counts / len(actual)).tolist()
-        return gates.trivial_check(actual, scores, trivial, metric, self._task, seed=SEED)
+        return gates.trivial_check(actual, scores, trivial, self._metric, self._task, seed=SEED)
 
     def _latency(self, matrix: Matrix) -> Check:
         times = []

@@ -124,22 +124,30 @@ def _bound(contract: Contract, metrics: Mapping[str, float], name: str, bound: f
 def trivial_check(
     actual: npt.NDArray[Any], scores: FloatArray, trivial: Any, metric: Metric, task: Task, *, seed: int
 ) -> Check:
-    """Better than always giving the same answer, by more than chance explains.
+    """Better than always giving the same answer.
+
+    Skill is asked for first, by more than chance explains: for classes the ROC AUC, which neither imbalance nor
+    overconfidence hides, for values the contract's metric. Then the contract's metric must not be worse.
 
     Parameters
     ----------
     trivial : shares of the classes in training, or the mean of the target.
     """
     constant = np.tile(np.asarray(trivial, dtype=np.float64).reshape(1, -1), (len(actual), 1))
-    gain = paired_gain(actual, scores, constant, metric, task, seed=seed, confidence=TRIVIAL_CONFIDENCE)
-    passed = gain.low > 0
+    skill = METRICS["roc_auc"] if task.classes else metric
+    gain = paired_gain(actual, scores, constant, skill, task, seed=seed, confidence=TRIVIAL_CONFIDENCE)
     what = "always giving the classes' shares" if task.classes else "always giving the mean"
     text = (
-        f"{metric.title} is better by {gain.value:.4g} than {what} "
+        f"{skill.title} is better by {gain.value:.4g} than {what} "
         f"({TRIVIAL_CONFIDENCE:.0%} interval {gain.low:.4g} to {gain.high:.4g})"
     )
-    if not passed:
+    if not gain.low > 0:
         text += ": no better than chance; look at the labels and the features of the training data"
+        return Check("better_than_trivial", False, _finite(gain.value), 0.0, text)
+    value, simple = metric.compute(actual, scores, task), metric.compute(actual, constant, task)
+    passed = metric.name == "calibration_error" or not metric.gain(value, simple) < 0  # a constant is well calibrated
+    if not passed:
+        text += f"; but {metric.title} is {value:.4g}, and {what} has {simple:.4g}"
     return Check("better_than_trivial", passed, _finite(gain.value), 0.0, text)
 
 

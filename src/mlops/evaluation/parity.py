@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,9 @@ from mlops.evaluation.scoring import ModelRefusedError, OnnxScorer
 from mlops.features.encoding import Matrix
 
 FloatArray = npt.NDArray[np.float64]
+
+#: What numpy raises for bytes that are not the archive they should be.
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 #: Rows that a result names.
 MAX_NAMED = 10
@@ -53,7 +57,7 @@ def load(body: bytes) -> tuple[Matrix, FloatArray]:
     try:
         with np.load(io.BytesIO(body), allow_pickle=False) as archive:
             inputs, expected = archive["inputs"], archive["expected"]
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except UNREADABLE as error:
         raise ModelRefusedError("parity.npz is not readable or lacks 'inputs' or 'expected'") from error
     if inputs.ndim != 2 or expected.ndim != 2 or len(inputs) != len(expected) or not len(inputs):
         raise ModelRefusedError(

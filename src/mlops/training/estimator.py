@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +11,24 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from mlops.contract import Contract
 from mlops.features.encoding import Matrix
 from mlops.training.families import Candidate, build
 
 FloatArray = npt.NDArray[np.float64]
+
+
+@functools.cache
+def _controller() -> Any:
+    return ThreadpoolController()
+
+
+def one_thread() -> Any:
+    """A context in which OpenMP and BLAS use one thread: the same sums on every machine, and no spinning
+    threads where a function has less than one processor."""
+    return _controller().limit(limits=1)
 
 
 @dataclass(frozen=True)
@@ -36,12 +48,13 @@ class Fitted:
 
     def scores(self, matrix: Matrix) -> FloatArray:
         """Probabilities (rows, classes) or values (rows, 1) of an encoded matrix; float64."""
-        if not self.classes:
-            values: FloatArray = self.pipeline.predict(matrix).astype(np.float64).reshape(-1, 1)
-            return values
-        result = np.zeros((len(matrix), self.classes))
-        result[:, list(self.present)] = self.pipeline.predict_proba(matrix)
-        return result
+        with one_thread():
+            if not self.classes:
+                values: FloatArray = self.pipeline.predict(matrix).astype(np.float64).reshape(-1, 1)
+                return values
+            result = np.zeros((len(matrix), self.classes))
+            result[:, list(self.present)] = self.pipeline.predict_proba(matrix)
+            return result
 
     @property
     def model(self) -> Any:
@@ -56,7 +69,7 @@ def fit_candidate(contract: Contract, candidate: Candidate, matrix: Matrix, targ
     score, not by its gradient.
     """
     pipeline = build(contract, candidate, len(target))
-    with threadpool_limits(limits=1), warnings.catch_warnings():
+    with one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         pipeline.fit(matrix, target)
     classification = contract.task == "classification"

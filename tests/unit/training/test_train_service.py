@@ -11,7 +11,6 @@ import pytest
 
 from functions.train import app
 from mlops.errors import NotFoundError
-from mlops.features.columns import Columns
 from mlops.manifest import Manifest
 from mlops.objects import dataset_manifest_key, part_prefix
 from mlops.registry.entities import DatasetVersion, ModelVersion, Record
