@@ -88,7 +88,8 @@ class Register:
             "onnx_sha256": manifest.onnx_sha256,
             "parent_version": new.parent_version,
         }
-        self._note(event, "version.registered", f"model/{model}/{version}", new.reason, new.state, inputs)
+        subject = f"model/{model}/{version}"
+        self._note(event, "version.registered", subject=subject, reason=new.reason, outcome=new.state, inputs=inputs)
         return {**_about(new), "status": "registered" if new.state == "candidate" else "rejected"}
 
     def close(self, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,7 +106,7 @@ class Register:
         version = event.get("version")
         subject = f"model/{model}/{version}" if version else f"model/{model}"
         inputs = {"run_id": run_id, "requested_by": event.get("actor"), "kind": event.get("kind")}
-        self._note(event, action, subject, reason, outcome, inputs)
+        self._note(event, action, subject=subject, reason=reason, outcome=outcome, inputs=inputs)
         body = {"run_id": run_id, "step": "end", "outcome": outcome, "version": version, "explanation": reason}
         self.registry.put_record(Record(model, "run", f"{run_id}.end", self.clock().isoformat(), body))
         self.registry.let_go(model, LOCK, run_id)
@@ -115,6 +116,7 @@ class Register:
         self,
         event: Mapping[str, Any],
         action: str,
+        *,
         subject: str,
         reason: str,
         outcome: str,

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from mlops.contract import Contract
-from mlops.errors import ConflictError, NotFoundError
+from mlops.errors import MlopsError, NotFoundError
 from mlops.manifest import Manifest
 from mlops.objects import ObjectStore, report_prefix, version_prefix
 from mlops.registry.entities import LedgerDraft, Record, State
@@ -38,7 +38,13 @@ BUSY_SECONDS = 30
 #: Records replayed when traffic is too thin.
 MAX_REPLAY = 1000
 
+TAKEN_OVER = "another release or a rollback took over"
+
 Answer = dict[str, Any]
+
+
+class EndedError(MlopsError):
+    """The release was ended from outside while a step was being made live."""
 
 
 class Events(Protocol):
@@ -100,7 +106,10 @@ class Releases:
         """``deployed`` (and ``final``), ``busy`` while a deployment is under way, or ``stopped`` with reasons."""
         contract = self._contract(state)
         if not self._lock(state, plan.lock_seconds(contract.release.check_seconds)):
-            return self._stop(state, "another release or a rollback took over", "archived")
+            return self._stop(state, TAKEN_OVER, "archived")
+        ended = self._ended(state)
+        if ended:
+            return self._stop(state, ended, "archived")
         step = state.step
         pair = Pair(state.version) if step.final else Pair(state.champion, state.version)
         wanted = ModelSet.of_champions(self.registry).with_pair(state.model, pair)
@@ -108,13 +117,13 @@ class Releases:
 
         def preflight(version: str) -> list[str]:
             if self.registry.holder(STACK, LOCK) != state.release_id:
-                raise ConflictError("another release or a rollback took over")
+                raise EndedError(TAKEN_OVER)
             return golden_failures(self.serving, version, wanted) or routes_failure(self.serving, version, routes)
 
         description = f"release {state.release_id} {step.name}"
         try:
             done = self.switcher.forward(wanted, routes, description, preflight)
-        except ConflictError as error:
+        except EndedError as error:
             return self._stop(state, error.message, "archived")
         if done.status == "refused":
             return self._stop(state.with_(function_version=done.version), "; ".join(done.reasons), "rejected")
@@ -147,7 +156,10 @@ class Releases:
         elapsed = (now - datetime.fromisoformat(state.step_started)).total_seconds()
         wait = plan.wait_seconds(rules, elapsed)
         if not self._lock(state, plan.lock_seconds(wait)):
-            return self._stop(state, "another release or a rollback took over", "archived")
+            return self._stop(state, TAKEN_OVER, "archived")
+        ended = self._ended(state)
+        if ended:
+            return self._stop(state, ended, "archived")
         live = self.serving.live().snapshot
         if (
             live.routes.get(state.model)
@@ -260,6 +272,17 @@ class Releases:
                 f"release/{state.release_id}/abandoned/{model}/{stale.version}",
             )
             self.ledger.append(draft)
+
+    def _ended(self, state: ReleaseState) -> str | None:
+        """Why this release must not go on: a person took the version out of it, or changed the champion."""
+        found = self.registry.version(state.model, state.version)
+        champion = self.registry.in_state(state.model, "champion")
+        current = champion.version if champion else None
+        if current != state.champion:
+            return f"the champion of {state.model} changed from {state.champion} to {current}"
+        if found is None or found.state not in (("challenger",) if state.champion else ("candidate", "archived")):
+            return f"{state.model}/{state.version} was taken out of the release"
+        return None
 
     def _judge(self, state: ReleaseState, bound: float) -> Judge:
         def manifest(version: str) -> Manifest:

@@ -57,6 +57,7 @@ def manual_rollback(
     done = next((e for e in releases.ledger.entries(subject=f"model/{model}") if e.id == _known_as(request_id)), None)
     if done is not None:
         _leave(releases, model, str(done.inputs["from"]), done.reason)
+        registry.let_go(STACK, LOCK, request_id)
         return _answer(done.inputs)
     _take_over(releases, request_id)
     try:

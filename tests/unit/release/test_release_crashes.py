@@ -1,0 +1,121 @@
+"""Kill anywhere: stop before or after every call that changes something, run the action again, compare the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mlops.registry import chain
+from mlops.release.actions import Releases
+from mlops.release.dispatch import run
+from mlops.release.manual import manual_rollback
+from tests.unit.release.fake_serving import MUTATIONS, Crash, Crashing, World
+
+Story = Callable[[World, Callable[[], Releases]], None]
+
+
+def crashing(world: World, counter: dict[str, int]) -> Callable[[], Releases]:
+    def make() -> Releases:
+        whole = world.releases
+        parts = {
+            name: Crashing(getattr(whole, name), counter, MUTATIONS)
+            for name in ("registry", "ledger", "serving", "artifacts", "data", "events")
+        }
+        return Releases(**parts, clock=whole.clock)
+
+    return make
+
+
+def again(action: Callable[[], Any]) -> Any:
+    """Step Functions runs a task again after the process was lost."""
+    for _ in range(3):
+        try:
+            return action()
+        except Crash:
+            continue
+    raise AssertionError("crashed more than once")
+
+
+def walk(world: World, releases: Callable[[], Releases], version: str, traffic: Callable[[str], None]) -> None:
+    def act(action: str, state: dict[str, Any]) -> dict[str, Any]:
+        return again(lambda: run(releases(), {"action": action, "state": state}))  # type: ignore[no-any-return]
+
+    list(world.walk(world.start(version), traffic, act))
+
+
+def first(world: World, releases: Callable[[], Releases]) -> None:
+    world.add_version("a")
+    walk(world, releases, "a", lambda step: None)
+
+
+def promotion(world: World, releases: Callable[[], Releases]) -> None:
+    world.first_champion()
+    world.add_version("b")
+    walk(world, releases, "b", lambda step: world.capture(30))
+
+
+def breach(world: World, releases: Callable[[], Releases]) -> None:
+    world.first_champion()
+    world.add_version("b")
+    walk(world, releases, "b", lambda step: world.capture(30, fail=int(step == "canary-2")))
+
+
+def refused(world: World, releases: Callable[[], Releases]) -> None:
+    world.first_champion()
+    world.add_version("b")
+    world.serving.broken.add(("iris", "b"))
+    walk(world, releases, "b", lambda step: None)
+
+
+def by_hand(world: World, releases: Callable[[], Releases]) -> None:
+    world.first_champion()
+    world.first_champion_again("b")
+    again(lambda: manual_rollback(releases(), model="iris", actor="user:ann", reason="worse", request_id="q1"))
+
+
+def by_hand_during_a_release(world: World, releases: Callable[[], Releases]) -> None:
+    world.first_champion()
+    world.add_version("b")
+    walk_b = world.walk(world.start("b"), lambda step: world.capture(1))
+    for _ in range(4):
+        next(walk_b)
+    again(lambda: manual_rollback(releases(), model="iris", actor="user:ann", reason="worse", request_id="q1"))
+    list(walk_b)
+
+
+def end(world: World) -> dict[str, Any]:
+    live = world.serving.live().snapshot
+    return {
+        "serves": world.serving.serves(),
+        "routes": dict(live.routes),
+        "agree": world.serving.agree(),
+        "states": {v.version: v.state for v in world.registry.versions("iris")},
+        "ledger": [(e.action, e.subject, e.outcome) for e in world.ledger.entries()],
+        "intact": chain.verify(world.ledger.entries(), world.ledger.head()).intact,
+        "records": sorted((r.kind, r.id, r.body.get("outcome"), r.body.get("champion")) for r in world.registry.kept),
+        "lock": world.registry.holder("*", "release"),
+    }
+
+
+STORIES: list[Story] = [first, promotion, breach, refused, by_hand, by_hand_during_a_release]
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda s: s.__name__)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_crash_anywhere_ends_in_the_same_state(story: Story, when: str) -> None:
+    counter = {"calls": 0, "before": 0, "after": 0, "crashes": 0}
+    whole = World()
+    story(whole, crashing(whole, counter))
+    wanted, calls = end(whole), counter["calls"]
+    assert wanted["agree"]
+    assert wanted["intact"]
+    assert wanted["lock"] is None
+    assert calls > 5
+    for at in range(1, calls + 1):
+        world, counter = World(), {"calls": 0, "before": 0, "after": 0, "crashes": 0}
+        counter[when] = at
+        story(world, crashing(world, counter))
+        assert counter["crashes"] == 1
+        assert end(world) == wanted, f"killed {when} call {at} of {calls}"
