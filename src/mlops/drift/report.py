@@ -112,7 +112,7 @@ def _over_time(history: Sequence[Mapping[str, Any]], outcome: Mapping[str, Any])
         title="Share of features that differ, this check and those before",
         x_label="checks ago",
         y_label="share by weight",
-        x_format=lambda v: html.number(-v if v else 0.0, 3),
+        x_format=lambda v: html.number(-v if v else 0.0, 3) if v == round(v) else "",
         from_zero=True,
     )
     return html.section("Over time", drawing)
@@ -158,6 +158,7 @@ def _distribution(axis: Axis, old: Tally, new: Tally, note: str = "") -> Markup:
         labels,
         [("training", [before[i][1] for i in keep]), ("now", [after[i][1] for i in keep])],
         title=axis.name,
+        x_label="" if axis.discrete or axis.kind == "category" else "from; each bar an equal share of training",
         y_label="share of rows",
         note=note,
     )

@@ -109,9 +109,10 @@ def table(
 
     head = "".join(cell("th", i, h, ' scope="col"') for i, h in enumerate(headers))
     body = "".join(f"<tr>{''.join(cell('td', i, v) for i, v in enumerate(row))}</tr>" for row in rows)
+    wide = ' class="wide"' if len(headers) > 6 else ""
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
     return Markup(
-        f'<div class="scroll" tabindex="0"><table>{title}<thead><tr>{head}</tr></thead>'
+        f'<div class="scroll" tabindex="0"><table{wide}>{title}<thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 

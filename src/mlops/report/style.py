@@ -24,6 +24,7 @@ footer{border-top:1px solid var(--line);overflow-wrap:anywhere}
 .scroll{overflow-x:auto;margin:.8rem 0}
 table{border-collapse:collapse;width:100%;font-size:.925rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;padding:.2rem 0}
+table.wide{min-width:46rem}
 th,td{text-align:left;vertical-align:top;padding:.4rem .75rem .4rem 0;border-bottom:1px solid var(--line)}
 th{font-weight:600;color:var(--soft);white-space:nowrap}
 .n{text-align:right;white-space:nowrap}
@@ -40,7 +41,7 @@ background:var(--plainbg);color:var(--fg);white-space:nowrap}
 figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:.7rem;min-width:0}
 figcaption{font-weight:600;font-size:.95rem;margin:0 0 .35rem;overflow-wrap:anywhere}
 figure .note{font-weight:400;margin:.3rem 0 0}
-svg{display:block;width:100%;height:auto;max-width:40rem}
+svg{display:block;width:100%;height:auto;max-width:34rem}
 svg text{font-size:12px;fill:var(--soft);font-family:inherit}
 svg .t0{fill:var(--fg)}
 svg .grid{stroke:var(--grid);stroke-width:1}

@@ -117,7 +117,7 @@ def grouped_bars(
     for name, values in series:
         if len(values) != len(labels):
             raise ValueError(f"grouped_bars: series {name!r} has {len(values)} values for {len(labels)} labels")
-    left, top, bottom, height = 52, 24, 54, 250
+    left, top, bottom, height = 52, 24, 46 if x_label else 28, 250
     known = [(name, [_finite(v) for v in values]) for name, values in series]
     highest = max((v for _, values in known for v in values if v is not None), default=1.0) or 1.0
     marks = ticks(0.0, highest, 4)
@@ -220,7 +220,7 @@ def _plot(
     diagonal: bool,
     note: object,
 ) -> Markup:
-    left, top, bottom, height = 58, 24, 52, 260
+    left, top, bottom, height = 58, 24, 46 if x_label else 28, 260
     known = [(name, [(float(x), _finite(y)) for x, y in points if math.isfinite(x)]) for name, points in series]
     xs = [x for _, points in known for x, _ in points]
     ys = [y for _, points in known for _, y in points if y is not None] + [y for _, y in thresholds]
