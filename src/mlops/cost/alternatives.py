@@ -1,8 +1,8 @@
 """The same load on services that are charged by the hour or priced otherwise, for comparison.
 
 Each SageMaker way gets the stack's own front door (API, token check, traces), because an endpoint by itself only
-answers callers with AWS credentials. What the alternatives would need for capture, logs, alarms, monitoring and
-releases is not priced, which favours them.
+answers callers with AWS credentials. Compared is serving alone: capture, logs, alarms, monitoring, retraining and
+releases are left out on both sides.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any
 from mlops.cost.alternatives import Alternative, alternatives
 from mlops.cost.idle import Idle, idle, unknown_types
 from mlops.cost.lines import Line, Sum, add, after_free_tier, group, price_lines
-from mlops.cost.load import Load, front_door, load, predict_memory
+from mlops.cost.load import Load, front_door, load, predict_memory, scoring
 from mlops.cost.money import plain, show
 from mlops.cost.prices import CONFIDENCE, Allowance, Price, PriceSource, snapshot
 from mlops.cost.template import Template
@@ -24,8 +24,8 @@ _MOST = 10**11
 
 @dataclass(frozen=True)
 class Offer:
-    """One way to serve the load, priced. ``break_even``: requests a month from which it is cheaper than this stack;
-    None when it never is, or always (then ``note`` says so)."""
+    """Another way to serve the load, priced. ``break_even``: requests a month from which it is cheaper than this
+    stack's serving; 0 when it always is, None when it never is or a price is unknown."""
 
     name: str
     total: Sum
@@ -37,13 +37,18 @@ class Offer:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Costs a month of 730 hours, USD at list price."""
+    """Costs a month of 730 hours, USD at list price.
+
+    ``serving``: of the load, front door and scoring alone, which is what ``offers`` compare with; ``curve``: the same
+    by requests a month.
+    """
 
     region: str
     load: Load
     idle_lines: tuple[Line, ...]
     load_lines: tuple[Line, ...]
     free_tier: Sum
+    serving: Sum
     offers: tuple[Offer, ...]
     curve: tuple[tuple[int, Decimal], ...]
     assumptions: tuple[str, ...]
@@ -84,6 +89,7 @@ class Estimate:
             "with_free_tier": self.free_tier.to_dict(),
             "usd_per_1000_requests": plain(self.per_1000_requests),
             "by_service": {k: v.to_dict() for k, v in self.by_service().items()},
+            "serving": self.serving.to_dict(),
             "idle_lines": [x.to_dict() for x in self.idle_lines],
             "load_lines": [x.to_dict() for x in self.load_lines],
             "alternatives": [
@@ -123,10 +129,13 @@ def make(
     source, rest = prices or snapshot(), at_rest or Idle()
     allowances = snapshot().free if free is None else free
     idle_lines = price_lines(idle(template, rest), source, region)
-    at_rest_usd = add(idle_lines).usd
 
     def ours(n: int) -> Decimal:
-        return at_rest_usd + add(price_lines(load(template, replace(wanted, requests=n)), source, region)).usd
+        return serving(n).usd
+
+    def serving(n: int) -> Sum:
+        at = replace(wanted, requests=n)
+        return add(price_lines([*front_door(template, at), *scoring(template, at)], source, region))
 
     def others(n: int) -> list[Alternative]:
         at = replace(wanted, requests=n)
@@ -149,6 +158,7 @@ def make(
         idle_lines=tuple(idle_lines),
         load_lines=tuple(load_lines),
         free_tier=after_free_tier([*idle_lines, *load_lines], allowances, Decimal(1)),
+        serving=serving(wanted.requests),
         offers=tuple(offers),
         curve=tuple((n, ours(n)) for n in GRID),
         assumptions=(*rest.describe(), *wanted.describe(predict_memory(template, wanted))),
@@ -222,7 +232,11 @@ def render_terminal(found: Estimate) -> str:
         "By service",
     ]
     out += [f"  {name:<32}  {_amount(amount):>14}" for name, amount in found.by_service().items()]
-    out += ["", "The same load elsewhere"]
+    out += [
+        "",
+        "Serving alone (API, token check, traces, scoring; no capture, logs, alarms, retraining on either side)",
+    ]
+    out.append(f"  {'this stack':<48} {_amount(found.serving):>14}")
     for offer in found.offers:
         out.append(f"  {offer.name:<48} {_amount(offer.total):>14}   {_crossing(offer)}")
     out += ["", "Assumed"] + [f"  {text}" for text in found.assumptions]

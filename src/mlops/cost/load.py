@@ -125,7 +125,8 @@ def load(template: Template, wanted: Load) -> list[Quantity]:
     known = functions(template)
     return [
         *front_door(template, wanted),
-        *_predict(known, wanted),
+        *scoring(template, wanted),
+        _log("predict", Decimal(wanted.requests), _PLATFORM_BYTES, "platform lines"),
         *_capture(known, wanted),
         *_trainings(known, wanted),
     ]
@@ -156,14 +157,11 @@ def front_door(template: Template, w: Load) -> list[Quantity]:
     return found
 
 
-def _predict(known: Mapping[str, Mapping[str, Any]], w: Load) -> list[Quantity]:
-    n = Decimal(w.requests)
-    memory, architecture = _size(known, "predict", w.memory_mb, w.architecture)
+def scoring(template: Template, w: Load) -> list[Quantity]:
+    """The function predict's invocations and compute."""
+    memory, architecture = _size(functions(template), "predict", w.memory_mb, w.architecture)
     billed = w.handler_ms(memory) + w.cold_share * w.cold_ms
-    return [
-        *_invocations("predict", n, billed, memory, architecture),
-        _log("predict", n, _PLATFORM_BYTES, "platform lines"),
-    ]
+    return _invocations("predict", Decimal(w.requests), billed, memory, architecture)
 
 
 def _capture(known: Mapping[str, Mapping[str, Any]], w: Load) -> list[Quantity]:
