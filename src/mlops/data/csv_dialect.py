@@ -173,7 +173,9 @@ def _looks_like_data(records: list[list[str]]) -> bool:
         return True
     values = [cell for cell in filled if _is_value(cell)]
     if not values:
-        # All texts. Names repeat neither in their own line nor as cells below.
+        # All texts. Names stand over other kinds of cells, and repeat neither in their line nor below.
+        if any(_is_value(cell.strip()) for record in records[1:] for cell in record):
+            return False
         if len(set(filled)) < len(filled):
             return True
         below = records[1:]
