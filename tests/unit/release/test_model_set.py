@@ -1,0 +1,86 @@
+"""The model-set archive: deterministic, addressed by content, complete."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlops.errors import MlopsError
+from mlops.release import modelset
+from mlops.release.modelset import ModelSet, Pair
+from tests.fakes import MemoryObjects
+from tests.unit.release.fake_serving import World
+
+names = st.text("abcdef-", min_size=1, max_size=6)
+pairs = st.builds(Pair, st.none() | names, st.none() | names)
+
+
+def stored(models: ModelSet) -> MemoryObjects:
+    bucket = MemoryObjects()
+    for model, version in models.versions():
+        for name in modelset.FILES:
+            bucket.put(f"models/{model}/{version}/{name}", f"{model} {version} {name}".encode())
+    return bucket
+
+
+@given(st.dictionaries(names, pairs, max_size=4))
+def test_equal_sets_are_equal_bytes_in_any_order(models: dict[str, Pair]) -> None:
+    one, other = ModelSet(models), ModelSet(dict(reversed(models.items())))
+    bucket = stored(one)
+    assert modelset.build(one, bucket) == modelset.build(other, bucket)
+    assert one.digest == other.digest
+
+
+@given(st.dictionaries(names, pairs, max_size=3), st.dictionaries(names, pairs, max_size=3))
+def test_other_sets_have_another_digest(one: dict[str, Pair], other: dict[str, Pair]) -> None:
+    assert (ModelSet(one).digest == ModelSet(other).digest) == (one == other)
+
+
+def test_the_archive_holds_what_predict_reads() -> None:
+    models = ModelSet({"m": Pair("v1", "v2"), "n": Pair()})
+    with zipfile.ZipFile(io.BytesIO(modelset.build(models, stored(models)))) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == sorted(
+            ["models/set.json", *(f"models/m/{v}/{name}" for v in ("v1", "v2") for name in modelset.FILES)]
+        )
+        assert json.loads(archive.read("models/set.json")) == {
+            "schema": "mlops.model-set.v1",
+            "models": {"m": {"champion": "v1", "challenger": "v2"}, "n": {"champion": None, "challenger": None}},
+        }
+        assert all(info.external_attr >> 16 == 0o644 for info in archive.infolist())
+
+
+def test_an_archive_is_built_once() -> None:
+    models = ModelSet({"m": Pair("v1")})
+    bucket = stored(models)
+    key = modelset.archive(models, bucket)
+    assert key == f"layers/{models.digest}.zip"
+    modelset.archive(models, bucket)
+    assert len(bucket.versions[key]) == 1
+
+
+def test_a_missing_artifact_is_named() -> None:
+    models = ModelSet({"m": Pair("v1")})
+    bucket = stored(models)
+    bucket.delete("models/m/v1/golden.json")
+    with pytest.raises(MlopsError, match=r"m/v1 has no golden\.json"):
+        modelset.build(models, bucket)
+
+
+def test_a_set_beyond_a_layer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modelset, "MAX_BYTES", 100)
+    models = ModelSet({"m": Pair("v1")})
+    with pytest.raises(MlopsError, match="the models take"):
+        modelset.build(models, stored(models))
+
+
+def test_champions_and_models_without_one() -> None:
+    world = World()
+    world.first_champion()
+    world.add_model("new")
+    assert ModelSet.of_champions(world.registry).models == {"iris": Pair("a"), "new": Pair()}
