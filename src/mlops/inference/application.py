@@ -96,25 +96,24 @@ class Application:
         API Gateway always sends ``requestContext`` and ``httpMethod`` and lets no caller add a top-level field,
         so an event without both cannot have come through it.
         """
-        if "requestContext" not in event and "httpMethod" not in event:
+        if type(event) is not dict or ("requestContext" not in event and "httpMethod" not in event):
             from mlops.inference.tasks import run  # noqa: PLC0415 - never on the request path
 
             return run(self, event, context)
         started = time.perf_counter_ns()
         request_context = event.get("requestContext") or {}
         exchange = Exchange(event, str(request_context.get("requestId") or getattr(context, "aws_request_id", "")))
+        fields: dict[str, Any] = {}
         try:
             response = self.route(exchange)
         except ApiError as error:
             response = self.refuse(exchange, error)
         except Exception as error:  # the door: whatever goes wrong, the caller gets JSON and we get a log line
-            place = f"{type(error).__name__} at {where(error)}"
+            fields["fault"] = f"{type(error).__name__} at {where(error)}"
             fault = ApiError("internal_error", "an unexpected fault; quote the request id when you report it")
             response = self.refuse(exchange, fault)
-            self._log(exchange, context, fault=place)
-        else:
-            if exchange.refused is not None:
-                self._log(exchange, context)
+        if exchange.refused is not None:
+            self._log(exchange, context, **fields)
         elapsed = (time.perf_counter_ns() - started) // 1000
         rejected = exchange.refused is not None and not exchange.is_fault
         exchange.lines.append(self.metrics.line(exchange.model, elapsed, error=exchange.is_fault, rejected=rejected))

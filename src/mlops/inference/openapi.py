@@ -62,6 +62,14 @@ def _paths() -> Schema:
             )
         },
         "/openapi.json": {"get": _operation("openapi", "This document", None)},
+        "/docs": {
+            "get": {
+                "operationId": "docs",
+                "summary": "This document as a page",
+                "security": [],
+                "responses": {"200": {"description": "A page", "content": {"text/html": {}}}},
+            }
+        },
         "/v2": {"get": _operation("server", "Name and extensions", None)},
         "/v2/health/live": {"get": _operation("live", "Is the process up", None)},
         "/v2/health/ready": {"get": _operation("ready", "Can every champion score", None, errors=(503,))},

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _PLAIN = {
     "/predict": "POST",
     "/openapi.json": "GET",
+    "/docs": "GET",
     "/v2": "GET",
     "/v2/health/live": "GET",
     "/v2/health/ready": "GET",
@@ -32,6 +33,8 @@ def dispatch(application: Application, exchange: Exchange) -> Response:
     """
     path = str(exchange.event.get("path") or "/").rstrip("/") or "/"
     method = str(exchange.event.get("httpMethod") or "GET").upper()
+    if method == "OPTIONS" and path == "/predict":
+        return _preflight(application)
     expected = _PLAIN.get(path)
     if expected is not None:
         _require_method(method, expected, path)
@@ -47,6 +50,20 @@ def _require_method(method: str, expected: str, path: str) -> None:
         raise ApiError("method_not_allowed", f"'{path[:120]}' is asked for with {expected}, not {method[:10]}")
 
 
+def _preflight(application: Application) -> Response:
+    """What a browser asks before it calls from another origin; refused when no origin is configured."""
+    if not application.settings.cors_origin:
+        raise ApiError("method_not_allowed", "calls from other origins are not enabled here")
+    headers = {
+        **application.headers,
+        "Access-Control-Allow-Methods": "POST",
+        "Access-Control-Allow-Headers": "Authorization, Content-Type",
+        "Access-Control-Max-Age": "600",
+        "Vary": "Origin",
+    }
+    return {"statusCode": 204, "headers": headers, "body": ""}
+
+
 def _plain(application: Application, exchange: Exchange, path: str) -> Response:
     if path == "/predict":
         return application.predict(exchange)
@@ -54,6 +71,10 @@ def _plain(application: Application, exchange: Exchange, path: str) -> Response:
         from mlops.inference.openapi import document  # noqa: PLC0415 - asked for by people
 
         return application.json(200, document(application.models, exchange.permits))
+    if path == "/docs":
+        from mlops.inference.page import HEADERS, PAGE  # noqa: PLC0415
+
+        return {"statusCode": 200, "headers": {**application.headers, **HEADERS}, "body": PAGE}
     from mlops.inference import protocol  # noqa: PLC0415
 
     if path == "/v2/models":

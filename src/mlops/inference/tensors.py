@@ -91,7 +91,7 @@ def _tensor(item: Any, rest: memoryview) -> tuple[Tensor, memoryview]:
     shape, datatype = item.get("shape"), item.get("datatype")
     if type(shape) is not list or not 1 <= len(shape) <= 2 or any(type(n) is not int or n < 0 for n in shape):
         raise _bad(f"input '{shown}': 'shape' must be [n] or [n, m]")
-    if datatype not in _DTYPES and datatype != "BYTES":
+    if type(datatype) is not str or (datatype not in _DTYPES and datatype != "BYTES"):
         raise _bad(f"input '{shown}': 'datatype' must be one of BYTES, {', '.join(sorted(_DTYPES))}")
     count = math.prod(shape)
     parameters = item.get("parameters") or {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 import urllib.error
 import urllib.request
@@ -92,7 +93,8 @@ class KeyRing:
     fetch : gives the key set's JSON; KeySourceError when it cannot.
     lifetime : seconds until the set is fetched again.
     patience : seconds between fetches for an unknown key id, so that invented ids cannot make us hammer the
-        source; also between attempts while the source is down.
+        source.
+    outage : seconds between attempts as long as no key set could be had at all.
     clock : monotonic seconds.
 
     A set that cannot be fetched again stays in use: an outage of the issuer must not lock everybody out.
@@ -104,14 +106,16 @@ class KeyRing:
         *,
         lifetime: float = 300.0,
         patience: float = 30.0,
+        outage: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fetch = fetch
         self._lifetime = lifetime
         self._patience = patience
+        self._outage = outage
         self._clock = clock
         self._keys: tuple[Key, ...] | None = None
-        self._fetched = 0.0
+        self._attempted: float | None = None
 
     def find(self, kid: str | None) -> Key | None:
         """The key of that id; without an id the only key of a set of one. ``None`` when there is none.
@@ -121,31 +125,33 @@ class KeyRing:
         KeySourceError
             when no key set could be had yet.
         """
-        age = self._clock() - self._fetched
-        if self._keys is None or age >= self._lifetime:
+        if self._age() >= (self._outage if self._keys is None else self._lifetime):
             self._refresh()
         key = self._select(kid)
-        if key is None and self._clock() - self._fetched >= self._patience:
+        if key is None and self._age() >= self._patience:
             self._refresh()
             key = self._select(kid)
         return key
 
+    def _age(self) -> float:
+        """Seconds since the last attempt to fetch the set."""
+        return math.inf if self._attempted is None else self._clock() - self._attempted
+
     def _select(self, kid: str | None) -> Key | None:
-        keys = self._keys or ()
+        if self._keys is None:
+            raise KeySourceError("the key set could not be had; it is tried again in some seconds")
+        keys = self._keys
         if kid is None:
             return keys[0] if len(keys) == 1 else None
         return next((key for key in keys if key.kid == kid), None)
 
     def _refresh(self) -> None:
-        if self._keys is not None:
-            # whatever happens now, the next attempt waits for its time
-            self._fetched = self._clock()
+        self._attempted = self._clock()  # whatever happens now, the next attempt waits for its time
         try:
             self._keys = parse_key_set(self._fetch())
         except KeySourceError:
             if self._keys is None:
                 raise
-        self._fetched = self._clock()
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
