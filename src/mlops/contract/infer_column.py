@@ -96,7 +96,7 @@ def _date(name: str, present: pl.Series, nullable: bool) -> Guess | None:
     values = parsed.values.drop_nulls()
     if not nullable and _TIME_NAME.search(name) and values.is_sorted() and values.n_unique() > 2:
         return Guess("timestamp", feature, "taken for the time of the row, as rows are in its order")
-    return Guess("feature", feature, _spoiled(bad, "dates"))
+    return Guess("feature", feature, _spoiled(bad, "date"))
 
 
 def _number(name: str, present: pl.Series, nullable: bool, decimal: str) -> Guess | None:
@@ -114,7 +114,7 @@ def _number(name: str, present: pl.Series, nullable: bool, decimal: str) -> Gues
             return role
     low, high = _widened(float(values.min()), float(values.max()), whole=whole)  # type: ignore[arg-type]
     feature = Feature(name, "integer" if whole else "number", nullable, low, high)
-    return Guess("feature", feature, _spoiled(bad, "numbers") or _far_out(values))
+    return Guess("feature", feature, _spoiled(bad, "number") or _far_out(values))
 
 
 def _identifier(name: str, values: pl.Series) -> Guess | None:
@@ -144,7 +144,8 @@ def _text(name: str, present: pl.Series, nullable: bool) -> Guess:
     if len(kept) < 2:
         return Guess("ignore", None, f"ignored: {distinct} different texts, none of them frequent")
     grouped = distinct - len(kept)
-    note = f"{grouped} rare levels count as 'other' (on_unknown: other)" if grouped else ""
+    rare = "1 rare level counts" if grouped == 1 else f"{grouped} rare levels count"
+    note = f"{rare} as 'other' (on_unknown: other)" if grouped else ""
     feature = Feature(
         name, "category", nullable, categories=tuple(sorted(kept)), on_unknown="other" if grouped else "reject"
     )
@@ -160,7 +161,10 @@ def _wrong(parsed: parsing.Parsed) -> int:
 
 
 def _spoiled(count: int, expected: str) -> str:
-    return f"{count} cells are no {expected}; ingestion keeps such rows apart" if count else ""
+    if not count:
+        return ""
+    wrong = f"1 cell is no {expected}" if count == 1 else f"{count} cells are no {expected}s"
+    return f"{wrong}; ingestion keeps such rows apart"
 
 
 def _far_out(values: pl.Series) -> str:
