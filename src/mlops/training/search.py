@@ -1,7 +1,7 @@
 """Which candidate is best: successive halving over a list that is fixed before the search starts.
 
-Every candidate is scored on a small resource; the best third, and in any case the best of each family, goes
-on to the next (more rows, then all folds). With few rows there is nothing to save on, so the resource is folds alone.
+Every candidate is scored on a small resource; the best third goes on to the next (more rows, then all
+folds). After the first rung the best of each family goes on in any case, as few rows flatter simple families. With few rows there is nothing to save on, so the resource is folds alone.
 
 A deadline bounds the search. It changes which rungs were finished, never the order in which candidates were
 tried, and the report says when it struck.
@@ -146,18 +146,18 @@ def search(
         best = (ranked[0][2], _score_of(trials, ranked[0][2], number))
         if stopped:
             break
-        alive = _survivors([candidate for _, _, candidate in ranked])
+        alive = _survivors([candidate for _, _, candidate in ranked], every_family=number == 0)
     if best is None:  # the first candidate is always scored
         raise ValueError("a search needs at least one candidate and one fold")
     return SearchResult(best[0], best[1], tuple(trials), plan, stopped)
 
 
-def _survivors(ranked: Sequence[Candidate]) -> list[Candidate]:
-    """The best third, and the best of each family; best first."""
+def _survivors(ranked: Sequence[Candidate], *, every_family: bool) -> list[Candidate]:
+    """The best third, and with ``every_family`` the best of each; best first."""
     kept: list[Candidate] = []
     families: set[str] = set()
     for position, candidate in enumerate(ranked):
-        if position < math.ceil(len(ranked) / KEEP) or candidate.family not in families:
+        if position < math.ceil(len(ranked) / KEEP) or (every_family and candidate.family not in families):
             kept.append(candidate)
         families.add(candidate.family)
     return kept
@@ -210,7 +210,7 @@ def _expected_seconds(trials: Sequence[Trial], candidate: Candidate, rows: int, 
 def _planned_fits(candidates: Sequence[Candidate], plan: Sequence[tuple[int, int]]) -> int:
     families = len({c.family for c in candidates})
     total, alive = 0, len(candidates)
-    for _, folds in plan:
+    for number, (_, folds) in enumerate(plan):
         total += alive * folds
-        alive = min(alive, math.ceil(alive / KEEP) + families - 1)
+        alive = min(alive, math.ceil(alive / KEEP) + (families - 1 if number == 0 else 0))
     return total
