@@ -29,7 +29,10 @@ def reporter() -> Reporter:
     local = settings.target == "local"
     prices: PriceSource = snapshot()
     bills: BillSource = NoBilling()
-    notes = f"prices come from the snapshot of {snapshot().read}; nothing is charged on the local engine"
+    notes = (
+        f"prices come from the snapshot of {snapshot().read}; nothing is charged on the local engine, whose durations "
+        "are its own, not Lambda's"
+    )
     if not local:
         prices = Layered([PriceListApi(S3Objects(settings.artifact_bucket), _now), snapshot()])
         bills = CostExplorer(settings.stack)

@@ -41,6 +41,7 @@ class _Book:
     standing: list[Quantity] = field(default_factory=list)
     missing: list[NotMetered] = field(default_factory=list)
     groups: set[str] = field(default_factory=set)
+    apis: set[str] = field(default_factory=set)
     metrics_asked: int = 0
 
 
@@ -172,6 +173,9 @@ class CloudWatchMeter:
                 log_bytes = 0
             else:
                 book.missing.append(NotMetered(f"logs of {name}", _reason(error)))
+        if self._local and reports.size > invocations:
+            # The engine's metrics miss invocations by state machines; its log has them all.
+            invocations, duration = Decimal(reports.size), reports.duration_ms
         billed, basis = lambda_logs.billed(duration, int(invocations), reports)
         book.functions.append(
             FunctionUsage(
@@ -246,6 +250,7 @@ class CloudWatchMeter:
 
     def _api(self, book: _Book, resource: _Resource) -> None:
         name = self._client("apigateway").get_rest_api(restApiId=resource.physical)["name"]
+        book.apis.add(name)
         (requests,) = self._sums(book, [("AWS/ApiGateway", "Count", {"ApiName": name})])
         if requests is None:
             book.missing.append(NotMetered("API requests", _UNPUBLISHED.format("AWS/ApiGateway")))
@@ -337,27 +342,34 @@ class CloudWatchMeter:
         if self._local:
             book.missing.append(NotMetered("custom metrics", "the local engine makes no metrics from log lines"))
             return
-        watch = self._client("cloudwatch")
-        found = [
+        own = self._list_metrics(NAMESPACE)
+        self._metric_hours(book, own, NAMESPACE, f"in namespace {NAMESPACE}, of every stack in this account and region")
+        # Detailed API metrics have a method; those without one are free.
+        detailed = [
             metric
-            for page in watch.get_paginator("list_metrics").paginate(Namespace=NAMESPACE)
-            for metric in page["Metrics"]
+            for metric in self._list_metrics("AWS/ApiGateway")
+            if any(d["Name"] == "Method" for d in metric["Dimensions"])
+            and any(d["Name"] == "ApiName" and d["Value"] in book.apis for d in metric["Dimensions"])
         ]
+        self._metric_hours(book, detailed, "API", "of API methods (detailed metrics)")
+
+    def _list_metrics(self, namespace: str) -> list[dict[str, Any]]:
+        pages = self._client("cloudwatch").get_paginator("list_metrics").paginate(Namespace=namespace)
+        return [metric for page in pages for metric in page["Metrics"]]
+
+    def _metric_hours(self, book: _Book, metrics: list[dict[str, Any]], resource: str, what: str) -> None:
+        """A custom metric is charged for each hour in which it has data."""
         hours = 0
-        for start in range(0, len(found), 500):
+        for start in range(0, len(metrics), 500):
             queries = [
                 {"Id": f"m{i}", "MetricStat": {"Metric": metric, "Period": 3600, "Stat": "SampleCount"}}
-                for i, metric in enumerate(found[start : start + 500])
+                for i, metric in enumerate(metrics[start : start + 500])
             ]
             book.metrics_asked += len(queries)
-            for result in self._data(queries, book.window):
-                hours += len(result["Values"])
+            hours += sum(len(result["Values"]) for result in self._data(queries, book.window))
         share = book.window.months / book.window.hours
-        basis = (
-            f"{hours} metric-hours with data in namespace {NAMESPACE} ({len(found)} metrics, of every stack in this "
-            "account and region)"
-        )
-        book.quantities.append(Quantity("cloudwatch.metrics", hours * share, NAMESPACE, basis))
+        basis = f"{hours} metric-hours with data from {len(metrics)} metrics {what}"
+        book.quantities.append(Quantity("cloudwatch.metrics", hours * share, resource, basis))
 
     # CloudWatch ---------------------------------------------------------------------------------
 
@@ -408,7 +420,8 @@ _NEVER = (
     NotMetered("S3 requests", "request metrics are off (each would be a paid metric)"),
     NotMetered("KMS requests", "only CloudTrail has them"),
     NotMetered("data transfer out", "API Gateway publishes no byte counts"),
-    NotMetered("X-Ray traces, SNS, SQS and EventBridge events", "not asked for; together below a cent at small loads"),
+    NotMetered("X-Ray traces", "no metric counts them; docs/cost.md says how many to expect"),
+    NotMetered("SNS, SQS and EventBridge events", "not asked for"),
 )
 
 

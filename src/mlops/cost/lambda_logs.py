@@ -53,7 +53,7 @@ class Sample:
 
     @property
     def max_memory_mb(self) -> int | None:
-        used = [i.used_mb for i in self.invocations if i.used_mb is not None]
+        used = [i.used_mb for i in self.invocations if i.used_mb]  # the local engine reports 0: not measured
         return max(used) if used else None
 
     @property
