@@ -1,0 +1,171 @@
+"""The state machines as text: complete, connected, and safe to retry."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[3]
+TOKENS = {
+    "pipeline": {
+        "IngestValidateFunctionArn", "DriftCheckFunctionArn", "RetrainLauncherFunctionArn", "TrainFunctionArn",
+        "EvaluateFunctionArn", "RegisterFunctionArn", "ReleaseStateMachineArn",
+    },
+    "release": {"ReleaseFunctionArn"},
+}  # fmt: skip
+TRANSIENT = {
+    "Lambda.ServiceException", "Lambda.AWSLambdaException", "Lambda.SdkClientException",
+    "Lambda.TooManyRequestsException",
+}  # fmt: skip
+END_STATES = {"Succeed", "Fail"}
+
+machines = pytest.mark.parametrize("name", sorted(TOKENS))
+
+
+def text(name: str) -> str:
+    return (ROOT / "statemachines" / f"{name}.asl.json").read_text()
+
+
+def states(name: str) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = json.loads(text(name))["States"]
+    return found
+
+
+def targets(state: dict[str, Any]) -> Iterator[str]:
+    for key in ("Next", "Default"):
+        if key in state:
+            yield state[key]
+    for branch in (*state.get("Choices", ()), *state.get("Catch", ())):
+        yield branch["Next"]
+
+
+def strings(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from strings(inner)
+    elif isinstance(value, str):
+        yield value
+
+
+@machines
+def test_every_state_is_reached_and_every_target_exists(name: str) -> None:
+    machine = json.loads(text(name))
+    found, todo = set(), [machine["StartAt"]]
+    while todo:
+        state = todo.pop()
+        if state not in found:
+            found.add(state)
+            todo += targets(machine["States"][state])
+    assert found == set(machine["States"])
+
+
+@machines
+def test_every_state_goes_on_or_ends(name: str) -> None:
+    for label, state in states(name).items():
+        goes_on = "Next" in state or "Default" in state
+        assert goes_on != (state["Type"] in END_STATES), label
+
+
+@machines
+def test_tasks_retry_what_is_transient_and_catch_the_rest(name: str) -> None:
+    for label, state in states(name).items():
+        if state["Type"] != "Task":
+            continue
+        (retry,) = state["Retry"]
+        assert retry["JitterStrategy"] == "FULL", label
+        assert retry["BackoffRate"] > 1, label
+        if label != "StartRelease":
+            assert set(retry["ErrorEquals"]) == TRANSIENT, label
+        assert not {"States.ALL", "States.TaskFailed"} & set(retry["ErrorEquals"]), label
+        assert state["Catch"][-1]["ErrorEquals"] == ["States.ALL"], label
+        assert state["TimeoutSeconds"] <= 910, label
+
+
+@machines
+def test_a_fault_is_recorded_and_ends_in_fail(name: str) -> None:
+    found = states(name)
+    for label, state in found.items():
+        if state["Type"] == "Task":
+            assert state["Catch"][-1]["Next"] == ("Failed" if label == "RecordFailure" else "RecordFailure"), label
+    assert found["RecordFailure"]["Next"] == "Failed"
+    assert found["Failed"]["Type"] == "Fail"
+
+
+@machines
+def test_tokens_stand_in_strings_and_are_those_of_the_template(name: str) -> None:
+    inside = {t for s in strings(json.loads(text(name))) for t in re.findall(r"\$\{(\w+)\}", s)}
+    assert inside == TOKENS[name]
+    assert text(name).count("${") == sum(s.count("${") for s in strings(json.loads(text(name))))
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
+    template = yaml.load((ROOT / "template.yaml").read_text(), Loader)
+    machine = next(
+        r["Properties"]
+        for r in template["Resources"].values()
+        if r["Type"] == "AWS::Serverless::StateMachine"
+        and r["Properties"]["DefinitionUri"].endswith(f"{name}.asl.json")
+    )
+    assert set(machine["DefinitionSubstitutions"]) == TOKENS[name]
+
+
+def test_tasks_are_named_as_the_functions_that_they_call() -> None:
+    for label, state in states("pipeline").items():
+        if state["Type"] == "Task" and label not in ("Close", "RecordFailure", "StartRelease"):
+            assert state["Resource"] == f"${{{label}FunctionArn}}"
+
+
+@machines
+def test_every_call_carries_the_correlation_id(name: str) -> None:
+    for label, state in states(name).items():
+        if state["Type"] == "Task" and label != "StartRelease":
+            assert "correlation_id" in state["Arguments"], label
+    if name == "pipeline":
+        assert "correlation_id" in states(name)["StartRelease"]["Arguments"]["Input"]
+
+
+@machines
+def test_expressions_are_whole(name: str) -> None:
+    """An expression is the whole of its string: JSONata does not interpolate."""
+    for value in strings(json.loads(text(name))):
+        if "{%" in value or "%}" in value:
+            assert re.fullmatch(r"\{% .+ %\}", value), value
+
+
+def test_the_drivers_transitions_are_those_of_the_release_machine() -> None:
+    """The crash tests walk by hand; this pins what they walk to the file."""
+    found = states("release")
+    assert found["Prepare"]["Next"] == "PrepareOutcome"
+    rules = {
+        label: [(c["Condition"], c["Next"]) for c in found[label]["Choices"]] + [("", found[label]["Default"])]
+        for label in ("PrepareOutcome", "DeployOutcome", "CheckOutcome")
+    }
+    assert rules == {
+        "PrepareOutcome": [
+            ("{% $state.status = 'ready' %}", "DeployStep"),
+            ("{% $state.status = 'busy' %}", "WaitForOtherRelease"),
+            ("", "NotReleased"),
+        ],
+        "DeployOutcome": [
+            ("{% $state.status = 'deployed' and $state.final %}", "Finish"),
+            ("{% $state.status = 'deployed' %}", "WaitForTraffic"),
+            ("{% $state.status = 'busy' %}", "WaitForDeployment"),
+            ("", "Rollback"),
+        ],
+        "CheckOutcome": [
+            ("{% $state.status = 'continue' %}", "WaitForTraffic"),
+            ("{% $state.status = 'advance' %}", "DeployStep"),
+            ("", "Rollback"),
+        ],
+    }
