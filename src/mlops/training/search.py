@@ -1,7 +1,8 @@
 """Which candidate is best: successive halving over a list that is fixed before the search starts.
 
 Every candidate is scored on a small resource; the best third goes on to the next (more rows, then all
-folds). After the first rung the best of each family goes on in any case, as few rows flatter simple families. With few rows there is nothing to save on, so the resource is folds alone.
+folds). After the first rung the best of each family goes on in any case, as few rows flatter simple
+families. With few rows there is nothing to save on, so the resource is folds alone.
 
 A deadline bounds the search. It changes which rungs were finished, never the order in which candidates were
 tried, and the report says when it struck.
