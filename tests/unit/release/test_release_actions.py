@@ -252,7 +252,7 @@ def test_a_deployment_changes_neither_model_nor_share(world: World) -> None:
     """Invariant 1, in the middle of a canary; the release goes on."""
     world.first_champion()
     world.add_version("b")
-    deployed = []
+    deployed: list[int] = []
 
     def traffic(step: str) -> None:
         if step == "canary-1" and not deployed:

@@ -134,7 +134,7 @@ def read(bucket: Timed, now: datetime, cursor: Any) -> tuple[list[int], Any]:
 
 
 def test_every_object_is_read_once_also_over_the_hour() -> None:
-    bucket, cursor = Timed(), {}
+    bucket, cursor = Timed(), dict[str, Any]()
     bucket.add("captures/m/dt=2026-03-02/hh=12/b", START + timedelta(minutes=1), 1, 2)
     got, cursor = read(bucket, START + timedelta(minutes=2), cursor)
     assert got == [1, 2]
@@ -152,7 +152,7 @@ def test_nothing_yet_is_no_fault() -> None:
 
 def test_a_long_queue_is_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlops.release.traffic.MAX_OBJECTS", 3)
-    bucket, cursor, got = Timed(), {}, []
+    bucket, cursor, got = Timed(), dict[str, Any](), list[int]()
     for i in range(8):
         bucket.add(f"captures/m/dt=2026-03-02/hh=12/{i}", START + timedelta(seconds=i // 2), i)
     for _ in range(4):

@@ -102,7 +102,7 @@ def test_a_step_in_the_middle_cannot_undo_a_rollback(world: World) -> None:
     walk = world.walk(world.start("b"), lambda step: world.capture(30))
     for _ in range(3):
         answer = next(walk)
-    publish, done = world.serving.publish, []
+    publish, done = world.serving.publish, list[dict[str, Any]]()
 
     def interrupted(*args: Any) -> Any:
         published = publish(*args)
@@ -110,7 +110,7 @@ def test_a_step_in_the_middle_cannot_undo_a_rollback(world: World) -> None:
             done.append(rollback(world))
         return published
 
-    world.serving.publish = interrupted  # type: ignore[method-assign]
+    world.serving.publish = interrupted  # type: ignore[method-assign,assignment]
     rest = list(walk)
     assert answer["status"] == "advance"
     assert done[0]["status"] == "rolled_back"
