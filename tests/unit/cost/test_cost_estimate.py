@@ -16,6 +16,7 @@ from mlops.cost.estimate_page import to_html, to_json
 from mlops.cost.idle import Idle, idle, unknown_types
 from mlops.cost.lines import add, price_lines
 from mlops.cost.load import Load, load, seconds_with
+from mlops.cost.money import cents
 from mlops.cost.prices import snapshot
 from mlops.cost.template import Opaque, Template, evaluate
 from mlops.cost.template_file import read
@@ -161,7 +162,12 @@ def test_yaml_tags_never_make_python_objects(tmp_path: Path) -> None:
 
 def test_a_million_requests_by_hand() -> None:
     """The largest parts of docs/cost.md's worksheet, calculated again without the code under test."""
-    found = estimate(str(REAL), 1_000_000)
+    traced = {"Type": "AWS::Serverless::Api", "Properties": {"TracingEnabled": True}}
+    functions = {
+        f"{name}Function": {"Type": "AWS::Serverless::Function", "Properties": {"MemorySize": size}}
+        for name, size in (("Predict", 1024), ("CaptureWriter", 256), ("Authorizer", 256))
+    }
+    found = make(evaluate({"Resources": {"Api": traced, **functions}}, {}), Load(requests=1_000_000), "us-east-1")
     by_key: dict[tuple[str, str], Decimal] = {}
     for x in found.load_lines:
         assert x.amount is not None
@@ -258,3 +264,25 @@ def test_no_requests_have_no_price_per_thousand() -> None:
     found = make(small(), Load(requests=0), "us-east-1")
     assert found.per_1000_requests is None
     assert "unknown" in render_terminal(found)
+
+
+SCALES = (1_000_000, 10_000_000, 100_000_000)
+
+
+def test_the_worksheet_in_the_docs_is_true() -> None:
+    """docs/cost.md states the cost by service for three loads; the template decides whether that still holds."""
+    found = [estimate(str(REAL), n) for n in SCALES]
+    services: dict[str, list[str]] = {name: [] for name in found[-1].by_service()}
+    for each in found:
+        for name, amount in each.by_service().items():
+            services[name].append(f"{cents(amount.usd):,.2f}")
+    services["Total"] = [f"{cents(each.total.usd):,.2f}" for each in found]
+    services["Idle"] = [f"{cents(each.idle.usd):,.2f}" for each in found]
+    page = (REAL.parent / "docs" / "cost.md").read_text("utf-8")
+    rows = {}
+    for line in page.splitlines():
+        cells = [c.strip().strip("*") for c in line.strip().strip("|").split("|")]
+        if len(cells) == 4 and cells[0] in services:
+            rows[cells[0]] = cells[1:]
+    wrong = {name: " | ".join(values) for name, values in services.items() if rows.get(name) != values}
+    assert not wrong, f"docs/cost.md, table 'What a load costs', should say: {wrong}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -182,3 +184,16 @@ def test_what_could_not_be_measured_is_in_the_report(reporter: Reporter) -> None
         "message": "the local engine has no billing; nothing was charged",
     }  # fmt: skip
     assert stored["notes"] == ["prices come from a snapshot"]
+
+
+def test_the_function_loads_nothing_that_its_layer_lacks() -> None:
+    code = (
+        "import sys; import functions.cost_report.app; "
+        "print([m for m in ('numpy', 'yaml', 'polars', 'rich', 'typer', 'jsonschema') if m in sys.modules])"
+    )
+    root = EVENTS.parents[1]
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, env={"PYTHONPATH": f"{root}:{root / 'src'}"}, capture_output=True,
+        text=True, check=True,
+    )  # fmt: skip
+    assert found.stdout.strip() == "[]"
