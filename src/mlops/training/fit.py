@@ -185,13 +185,14 @@ def _artifacts(
     contract: Contract, manifest: Manifest, seen: _Split, fitted: Fitted, importance: Mapping[str, float]
 ) -> dict[str, bytes]:
     test, seed = seen.held_out, contract.training.seed
+    judged_by = [*(f.name for f in contract.features), contract.target.name]  # no keys: they may name people
     rows = parity.parity_rows(contract.features, fitted, test.matrix, seed)
     scores = honest_scores(contract, fitted, seen.data, seen.train, seen.folds)
     return {
         "model.onnx": to_onnx(fitted, test.matrix.shape[1], name=f"{contract.name}-{manifest.version}"),
         "parity.npz": parity.pack(fitted, rows),
         "golden.json": golden.pack(contract, fitted, golden.golden_table(contract, test.table, seed)),
-        "holdout.npz": test.table.save(),
+        "holdout.npz": test.table.select(judged_by).save(),
         "baseline.json": baseline_json(contract, manifest.version, seen.data, scores, importance),
     }
 

@@ -11,6 +11,7 @@ import pytest
 
 from functions.train import app
 from mlops.errors import NotFoundError
+from mlops.features.columns import Columns, category_column
 from mlops.manifest import Manifest
 from mlops.objects import dataset_manifest_key, part_prefix
 from mlops.registry.entities import DatasetVersion, ModelVersion, Record
@@ -177,3 +178,15 @@ def test_a_key_that_only_some_parts_have_is_left_out(world: World) -> None:
     keyed = type(world.contract).from_dict(world.contract.to_dict() | {"key": ["id"]})
     world.registry.put_contract(keyed)
     assert world.service().run(MODEL, "run-1")["status"] == "trained"
+
+
+def test_keys_do_not_leave_the_data_bucket(world: World) -> None:
+    keyed = type(world.contract).from_dict(world.contract.to_dict() | {"key": ["id"]})
+    world.registry.put_contract(keyed)
+    for part in ("p1", "p2"):
+        name = part_prefix(MODEL, part) + "columns.npz"
+        table = Columns.load(world.data.get(name))
+        ids = category_column("id", [f"{part}-{i}" for i in range(table.rows)])
+        world.data.put(name, Columns((*table.columns, ids)).save())
+    result = world.service().run(MODEL, "run-1")
+    assert Columns.load(world.artifacts.get(result["prefix"] + "holdout.npz")).names == ("a", "b", "y")
