@@ -128,7 +128,7 @@ def first_uploads(story: Story) -> None:
         for name, sample in story.data.items():
             rows = [*sample.usual, *(row for _, row in sample.spoiled)]
             path = samples.write_csv(story.work / f"{name}-first.csv", rows)
-            executions[name] = story.bench.upload(name, path)
+            executions[name] = story.bench.pipeline_of(story.bench.upload(name, path))
             story.tell.fact(f"{name} uploaded", f"{len(rows)} rows, {len(sample.spoiled)} of them spoiled")
         for name, execution in executions.items():
             sample = story.data[name]
@@ -209,7 +209,7 @@ def shift_and_retrain(story: Story) -> None:
 
     with story.tell.step("The labels arrive; drift is confirmed; a retraining ends in a release by shadow and canary"):
         path = samples.write_csv(story.work / "later.csv", sample.later)
-        execution = bench.upload(CANCER, path)
+        execution = bench.pipeline_of(bench.upload(CANCER, path))
         with Traffic(bench, CANCER, sample.records(sample.usual + sample.later), story.token) as traffic:
             ended = _wait(story, "pipeline", execution)
             tell.check("pipeline", "SUCCEEDED", ended.status)
@@ -234,7 +234,7 @@ def broken_challenger(story: Story) -> None:
         shuffled = labels[len(labels) // 3 :] + labels[: len(labels) // 3]
         rotated = [row | {"diagnosis": label} for row, label in zip(_mixed(rows), shuffled, strict=True)]
         ended = _import(story, rotated, "shuffled")
-        story.tell.check("evaluation", "rejected", ended.output.get("status"))
+        story.tell.check("evaluation", "rejected", ended.output.get("outcome"))
         story.tell.fact("why", ended.output.get("explanation", ""))
         story.tell.check("champion", before, _champion(story, CANCER))
 
@@ -250,7 +250,7 @@ def misbehaving_challenger(story: Story) -> None:
         wrong = [row | {"diagnosis": "benign"} for row in sample.later]
         with Traffic(bench, CANCER, sample.records(small), story.token) as traffic:
             ended = _import(story, small + wrong, "mislabelled")
-            tell.check("evaluation", "registered", ended.output.get("status"))
+            tell.check("gates passed", "release_started", ended.output.get("outcome"))
             version = ended.output["version"]
             _until(story, "it serves a share of callers", lambda: "canary-1" in _release_steps(story, version), 240)
             tell.fact("in canary, serving", f"{story.contracts[CANCER].release.steps[0]:.0%} of entities")

@@ -29,8 +29,19 @@ from mlops.errors import MlopsError, NotFoundError
 from mlops.objects import incoming_key, version_prefix
 from mlops.registry.entities import LedgerDraft
 from mlops.security.issuing import issue
+from mlops.security.tokens import ALL_MODELS
 
 _ENDED = {"SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"}
+
+
+@dataclass(frozen=True)
+class Sent:
+    """An object as it was uploaded."""
+
+    bucket: str
+    key: str
+    version_id: str
+    etag: str
 
 
 @dataclass(frozen=True)
@@ -100,18 +111,33 @@ class Workbench:
             )
         return changed
 
-    def upload(self, model: str, path: Path, *, progress: Callable[[int], None] | None = None) -> str:
-        """Upload a file for a model; returns the name of the pipeline's execution that it starts.
-
-        ``progress`` is called with bytes sent since the last call.
-        """
+    def upload(self, model: str, path: Path, *, progress: Callable[[int], None] | None = None) -> Sent:
+        """Upload a file for a model. ``progress`` is called with bytes sent since the last call."""
         # A name of its own for every upload: files that share a name must not overwrite each other.
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         key = incoming_key(model, f"{stamp}-{uuid.uuid4().hex[:8]}-{path.name}")
         bucket = self.outputs["DataBucket"]
         client("s3").upload_file(str(path), bucket, key, Callback=progress)
         head = client("s3").head_object(Bucket=bucket, Key=key)
-        return f"up-{upload_id(bucket, key, head.get('VersionId') or '', head['ETag'].strip(chr(34)))}"
+        return Sent(bucket, key, head.get("VersionId") or "", head["ETag"].strip('"'))
+
+    def pipeline_of(self, sent: Sent, *, seconds: float = 120) -> str:
+        """Name of the pipeline's execution that an upload started.
+
+        Raises
+        ------
+        MlopsError
+            when none has started after ``seconds``.
+        """
+        # By version on AWS. The local engine's events carry no version, so there the ETag makes the identity.
+        names = [f"up-{upload_id(sent.bucket, sent.key, version, sent.etag)}" for version in (sent.version_id, "")]
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for name in names:
+                if self.execution(name):
+                    return name
+            time.sleep(0.3)
+        raise MlopsError(f"the upload {sent.key} started no pipeline within {seconds:.0f} s; see: make logs F=intake")
 
     def upload_result(self, execution: str) -> Mapping[str, Any] | None:
         """What ingestion said of an upload, once it has."""
@@ -183,7 +209,7 @@ class Workbench:
         *,
         subject: str,
         scopes: Sequence[str] = ("predict", "models:read"),
-        models: Sequence[str] | None = None,
+        models: Sequence[str] = (ALL_MODELS,),
         minutes: float = 60,
     ) -> str:
         """A token signed with the stack's own key, which only those who may read it can use."""

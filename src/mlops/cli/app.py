@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from click.exceptions import ClickException, Exit
 
 from mlops import __version__
 from mlops.cli import connection
@@ -79,7 +78,7 @@ def options(
 ) -> None:
     if version:
         typer.echo(__version__)
-        raise Exit(0)
+        raise typer.Exit(0)
     context.obj = Session(stack, profile, region, as_json)
 
 
@@ -94,10 +93,13 @@ def run(arguments: list[str]) -> int:
         result = app(arguments, standalone_mode=False)
     except MlopsError as error:
         return _fail(error.code, error.message, as_json)
-    except Exit as error:
+    except typer.Exit as error:
         return error.exit_code
-    except ClickException as error:
-        error.show()
+    except typer.TyperException as error:
+        if not arguments:  # called without a command: the message is the help
+            print(error.format_message())
+            return 0
+        _fail("usage", f"{error.format_message()} See `mlops --help`, or --help after the command.", as_json)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         print("stopped", file=sys.stderr)

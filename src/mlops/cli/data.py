@@ -119,18 +119,19 @@ def upload(
     if current.workbench.registry.contract(model) is None:
         current.out.note(f"note: no contract for '{model}' is in force; the file will be quarantined (mlops push)")
     with current.out.bytes_bar(f"uploading {file.name}", file.stat().st_size) as advance:
-        execution = current.workbench.upload(model, file, progress=advance)
+        sent = current.workbench.upload(model, file, progress=advance)
     if not wait:
-        current.out.result({"execution": execution})
-        current.out.say(f"uploaded; follow it with: mlops status {model}")
+        current.out.result(sent)
+        current.out.say(f"uploaded to {sent.key}; follow it with: mlops status {model}")
         return 0
     with current.out.spinner("waiting for the pipeline") as say:
+        execution = current.workbench.pipeline_of(sent)
         ended = current.workbench.wait(execution, seconds=minutes * 60, on_state=lambda s: say(f"pipeline: {s}"))
     result = current.workbench.upload_result(execution)
     current.out.result({"execution": ended, "upload": result})
     if result:
         _rows(current, result)
-    outcome = str(ended.output.get("status", ended.status))
+    outcome = str(ended.output.get("outcome", ended.status))
     current.out.say(f"pipeline: {outcome} {ended.output.get('explanation', '')}".rstrip())
     if ended.status != "SUCCEEDED":
         return 1

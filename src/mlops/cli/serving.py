@@ -71,7 +71,8 @@ def token(
     unknown = [s for s in scopes if s not in SCOPES]
     if unknown:
         raise MlopsError(f"unknown scope '{unknown[0]}'; known: {', '.join(SCOPES)}", code="unknown_scope")
-    made = current.workbench.token(subject=subject or current.actor, scopes=scopes, models=model, minutes=minutes)
+    limits = {"models": model} if model else {}
+    made = current.workbench.token(subject=subject or current.actor, scopes=scopes, minutes=minutes, **limits)
     current.out.result({"token": made})
     if not current.out.as_json:
         typer.echo(made)
