@@ -40,14 +40,14 @@ class Inferred:
 
     Attributes
     ----------
-    notes : column -> remark on how it was read.
-    remarks : on the file and the target.
+    notes : every remark, on the file, the target and columns, for a person to read.
+    columns : column -> remark on how it was read; :func:`mlops.contract.source.dump` writes them as comments.
     rows : rows that the guesses rest on.
     """
 
     contract: Contract
-    notes: Mapping[str, str] = field(default_factory=dict)
-    remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
     rows: int = 0
 
 
@@ -120,8 +120,9 @@ def infer(
         "nothing is negative); tighten them to what you know"
     )
     settled = set(key or ())  # what was told needs no remark
-    notes = {c: g.note for c, g in guesses.items() if g.note and c not in settled}
-    return Inferred(contract, notes, tuple(remarks), frame.height)
+    columns = {c: g.note for c, g in guesses.items() if g.note and c not in settled}
+    remarks += [f"{column}: {note}" for column, note in columns.items()]
+    return Inferred(contract, tuple(remarks), columns, frame.height)
 
 
 def _whole(table: Table) -> pl.DataFrame:

@@ -35,8 +35,6 @@ Status = Literal["accepted", "partial", "rejected", "duplicate"]
 
 _ACTOR = "function:ingest_validate"
 _JSON = "application/json"
-#: Reasons in the result; the report has them all. A state machine's payload is bounded.
-_REASONS = 20
 
 
 class Events(Protocol):
@@ -255,7 +253,7 @@ class Ingest:
                 "schema": "mlops.quarantine.v1",
                 "model": request.model,
                 "upload": asdict(upload),
-                "reasons": _reasons(checked),
+                "reasons": checked.reasons(),
                 "rows": prefix + "rows.jsonl",
                 "time": self._clock().isoformat(),
             }
@@ -264,7 +262,7 @@ class Ingest:
         rows = Rows(checked.read, checked.columns.rows, apart)
         status: Status = "partial" if apart else "accepted"
         draft = IngestResult(
-            status, request.model, upload.id, "", "", rows, tuple(_reasons(checked)), self._report_key(request)
+            status, request.model, upload.id, "", "", rows, tuple(checked.reasons()), self._report_key(request)
         )
 
         def extras(columns: Columns, part_id: str) -> dict[str, bytes]:
@@ -381,15 +379,6 @@ class Ingest:
             "contract_digest": contract.digest() if contract else "",
             "created_at": self._clock().isoformat(),
         }
-
-
-def _reasons(checked: Validated) -> list[dict[str, Any]]:
-    found = [
-        {"code": f.code, "column": f.column, "count": f.count, "message": f.message}
-        for f in checked.findings
-        if f.severity != "warn"
-    ]
-    return found[:_REASONS]
 
 
 def _growth_notes(growth: Growth) -> list[str]:

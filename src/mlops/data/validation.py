@@ -22,6 +22,8 @@ from mlops.data.reading import LINE, PROBLEM, ROW, Table, open_table, read_throu
 from mlops.features.columns import MISSING, Column, Columns
 
 _EXAMPLE_LENGTH = 40
+#: Reasons in a result; the report has them all. A state machine's payload is bounded.
+_REASONS = 20
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class Validated:
     quarantine: tuple[bytes, ...]
     rejection: Rejection | None
     notes: tuple[str, ...]
+
+    def reasons(self) -> list[dict[str, Any]]:
+        """Why rows are kept apart, most frequent first: ``{code, column, count, message}``, no value of a cell."""
+        kept = [f for f in self.findings if f.severity != "warn"][:_REASONS]
+        return [{"code": f.code, "column": f.column, "count": f.count, "message": f.message} for f in kept]
 
 
 def validate_file(path: Path, contract: Contract, work: Path) -> Validated | Rejection:

@@ -89,9 +89,10 @@ def test_thirty_thousand_mixed_rows(folder: Path) -> None:
     assert contract.feature("age") == Feature("age", "integer", True, 0.0, 110.0)
     assert contract.feature("plan").categories == ("basic", "plus", "pro")
     assert contract.feature("city").nullable
-    assert set(found.notes) == {"customer_id", "comment", "country", "nothing"}
-    assert any("ranges are those of this file" in r for r in found.remarks)
-    assert load_text(dump(contract, found.notes)) == contract
+    assert set(found.columns) == {"customer_id", "comment", "country", "nothing"}
+    assert any("ranges are those of this file" in r for r in found.notes)
+    assert "country: ignored: it has the same value in every row" in found.notes
+    assert load_text(dump(contract, found.columns)) == contract
     checked = accepts(contract, path, folder)
     assert checked.quarantine == ()
     assert checked.columns.rows == 30_000
@@ -207,10 +208,10 @@ def test_rare_levels_spoiled_cells_and_far_values_are_noted(folder: Path) -> Non
     ]
     path.write_text("\n".join(["n,far,c,row,y", *(",".join(map(str, r)) for r in rows)]) + "\n")
     found = infer(path, "y")
-    assert "1 cell is no number" in found.notes["n"]
-    assert "1 value lies far outside" in found.notes["far"]
-    assert "1 rare level counts" in found.notes["c"]
-    assert "counts rows" in found.notes["row"]
+    assert "1 cell is no number" in found.columns["n"]
+    assert "1 value lies far outside" in found.columns["far"]
+    assert "1 rare level counts" in found.columns["c"]
+    assert "counts rows" in found.columns["row"]
     assert found.contract.feature("c") == Feature("c", "category", categories=("a", "b"), on_unknown="other")
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +117,21 @@ def test_the_handler_takes_every_event_file(name: str, monkeypatch: pytest.Monke
     result = app.handler(event(name), None)
     expected = {"folder-marker": "ignored"}.get(name, "started")
     assert result["status"] == expected
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("functions.intake.app", {"numpy", "polars", "yaml", "jsonschema"}),
+        ("functions.ingest_validate.app", {"yaml", "jsonschema", "pandas", "scipy", "sklearn", "onnxruntime"}),
+        ("mlops.contract", {"numpy", "polars", "yaml", "jsonschema", "boto3"}),
+        ("mlops.data.ingest", {"boto3", "yaml", "jsonschema"}),
+    ],
+)
+def test_nothing_is_imported_that_a_function_has_no_layer_for(module: str, absent: set[str]) -> None:
+    script = f"import sys, {module}; print(sorted({absent!r} & set(sys.modules)))"
+    paths = os.pathsep.join([str(EVENTS.parents[1]), str(EVENTS.parents[1] / "src")])
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={"PYTHONPATH": paths}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from mlops.contract import Checks, Contract, FileFormat, Target
+from mlops.data.local import check_file
 from mlops.data.outcome import Rejection
 from mlops.data.validation import Validated, validate_file
 from mlops.features.spec import Feature
@@ -280,3 +281,24 @@ def test_batches_do_not_change_the_outcome(tmp_path: Path, monkeypatch: pytest.M
     assert [f.rows for f in parts.findings] == [f.rows for f in whole.findings]
     assert len(parts.quarantine) == len(whole.quarantine)
     assert parts.columns.names == whole.columns.names
+
+
+@pytest.mark.parametrize(
+    ("rows", "status", "counts"),
+    [
+        (good_rows(2), "accepted", (2, 2, 0)),
+        ([*good_rows(2), GOOD.replace("33", "-1")], "partial", (3, 2, 1)),
+        ([GOOD.replace("33", "-1")], "rejected", (1, 0, 0)),
+    ],
+)
+def test_a_file_can_be_checked_before_it_is_uploaded(
+    rows: list[str], status: str, counts: tuple[int, int, int], tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join([HEADER, *rows]) + "\n")
+    result = check_file(path, CONTRACT)
+    assert result["status"] == status
+    assert result["rows"] == dict(zip(("read", "accepted", "quarantined", "new"), (*counts, counts[1]), strict=True))
+    assert len(result["reasons"]) == (status != "accepted")
+    path.write_bytes(b"")
+    assert check_file(path, CONTRACT)["reasons"][0]["code"] == "empty"
