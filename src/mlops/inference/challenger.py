@@ -11,7 +11,6 @@ import threading
 import time
 from typing import Any
 
-from mlops.features.encoding import Matrix
 from mlops.inference.hashing import identity, position
 from mlops.inference.models import Model
 from mlops.inference.scoring import PATIENCE, REST, Outcome, Role, Row, Side, finite_rows
@@ -87,17 +86,10 @@ class Challenger:
             answer.put((rows, fault, elapsed))
 
     def _answer(self, outcome: Outcome, options: Any) -> tuple[list[Row], str | None]:
-        matrix = self._matrix(outcome)
+        matrix = outcome.matrix_for(self.model)
         if matrix is None:
             return [None] * len(outcome.batch.matrix), "features"
         return finite_rows(self.model, matrix, options)
-
-    def _matrix(self, outcome: Outcome) -> Matrix | None:
-        """The champion's matrix when both read the same features, else one of its own."""
-        if self.model.parser.features == outcome.champion.model.parser.features:
-            return outcome.batch.matrix
-        batch = self.model.parser.parse([outcome.records[i] for i in outcome.positions()])
-        return batch.matrix if batch.accepted is None else None
 
     def who_answers(self, outcome: Outcome, forced: Role | None) -> list[Role] | None:
         """A role per scored record; ``None`` when the champion answers all.

@@ -109,10 +109,11 @@ def _model(application: Application, exchange: Exchange, method: str, parts: lis
 
 
 def _infer(application: Application, exchange: Exchange, name: str, version: str | None) -> Response:
-    from mlops.inference import tensors  # noqa: PLC0415
+    from mlops.inference import protocol, tensors  # noqa: PLC0415
 
-    champion = application.models.champion(name)
-    request, records = tensors.read_request(exchange.event, application.settings, champion.parser)
+    application.models.champion(name)  # without one there is no answer, whatever version is asked for
+    model = protocol.select(application.models, name, version)
+    request, records = tensors.read_request(exchange.event, application.settings, model.parser)
     outcome: Outcome = application.score(exchange, name, records, version)
     header, binary = tensors.answer(outcome, request)
     if not binary:

@@ -40,12 +40,14 @@ class Outcome:
     """A scored request.
 
     ``answered`` has one role per accepted record, or is ``None`` when the champion answered all of them.
+    ``lead``: the version whose features the records were read by: the champion, or the one asked for by name.
     """
 
     entry: Entry
     inference_id: str
     records: Sequence[Record]
     batch: Batch
+    lead: Model
     champion: Side
     challenger: Side | None = None
     answered: list[Role] | None = None
@@ -55,6 +57,10 @@ class Outcome:
     def positions(self) -> Sequence[int]:
         """Positions in ``records`` of the rows that were scored."""
         return range(len(self.records)) if self.batch.accepted is None else self.batch.accepted
+
+    def matrix_for(self, model: Model) -> Matrix | None:
+        """The scored records as ``model`` reads them; ``None`` when its contract refuses one of them."""
+        return matrix_for(model, self.lead, self.batch, [self.records[i] for i in self.positions()])
 
     def versions(self) -> list[str]:
         """The versions that answered, the champion's first."""
@@ -69,6 +75,14 @@ class Outcome:
 def new_inference_id() -> str:
     """128 random bits in hex."""
     return os.urandom(16).hex()
+
+
+def matrix_for(model: Model, lead: Model, batch: Batch, accepted: Sequence[Record]) -> Matrix | None:
+    """What ``lead`` read, if ``model`` has the same features; else what ``model`` reads from the same records."""
+    if model.parser.features == lead.parser.features:
+        return batch.matrix
+    other = model.parser.parse(accepted)
+    return other.matrix if other.accepted is None else None
 
 
 def finite_rows(model: Model, matrix: Matrix, options: Any = None) -> tuple[list[Row], str | None]:
@@ -111,25 +125,39 @@ class Scorer:
         if len(records) > self.settings.max_rows:
             limit = self.settings.max_rows
             raise ApiError("batch_too_large", f"{len(records)} records are more than the {limit} of one request")
-        batch = champion.parser.parse(records)
-        started = time.perf_counter_ns()
-        rows, error = self._champion_rows(champion, batch.matrix)
-        side = Side(champion, rows, (time.perf_counter_ns() - started) // 1000, error)
-        outcome = Outcome(entry, new_inference_id(), records, batch, side)
         forced = self._forced(entry, version)
+        lead = self._lead(entry, champion, forced)
+        batch = lead.parser.parse(records)
+        outcome = Outcome(entry, new_inference_id(), records, batch, lead, Side(champion, []))
+        self._run_champion(outcome)
         outcome.route = self.settings.routes.get(name) if entry.challenger is not None else None
         if outcome.route is not None or forced == "challenger":
             self._challenge(outcome, forced)
         return outcome
 
+    def _lead(self, entry: Entry, champion: Model, forced: Role | None) -> Model:
+        """Whose features the records are read by: a version asked for by name may have others."""
+        if forced != "challenger":
+            return champion
+        model = self.models.try_load(entry.name, entry.challenger)
+        if model is None:
+            version = entry.challenger
+            raise ApiError("model_unavailable", f"version {version} of the model '{entry.name}' could not be loaded")
+        return model
+
     @staticmethod
-    def _champion_rows(champion: Model, matrix: Matrix) -> tuple[list[Row], str | None]:
-        if not len(matrix):
-            return [], None
-        try:
-            return finite_rows(champion, matrix)
-        except Exception as error:  # onnxruntime's errors share no base class; the answer is model_failed
-            return [None] * len(matrix), type(error).__name__
+    def _run_champion(outcome: Outcome) -> None:
+        side = outcome.champion
+        matrix = outcome.batch.matrix if side.model is outcome.lead else outcome.matrix_for(side.model)
+        started = time.perf_counter_ns()
+        if matrix is None:
+            side.rows, side.error = [None] * len(outcome.batch.matrix), "features"
+        elif len(matrix):
+            try:
+                side.rows, side.error = finite_rows(side.model, matrix)
+            except Exception as error:  # onnxruntime's errors share no base class; the answer is model_failed
+                side.rows, side.error = [None] * len(matrix), type(error).__name__
+        side.us = (time.perf_counter_ns() - started) // 1000
 
     @staticmethod
     def _forced(entry: Entry, version: str | None) -> Role | None:
@@ -145,11 +173,9 @@ class Scorer:
         """Let the challenger score too, and decide for every record who answers it."""
         from mlops.inference.challenger import Challenger  # noqa: PLC0415 - only during a release
 
-        name, version = outcome.entry.name, outcome.entry.challenger
-        model = self.models.try_load(name, version)
+        name = outcome.entry.name
+        model = self.models.try_load(name, outcome.entry.challenger)
         if model is None:
-            if forced == "challenger":
-                raise ApiError("model_unavailable", f"version {version} of the model '{name}' could not be loaded")
             return
         challenger = self._challengers.get(name)
         if challenger is None:

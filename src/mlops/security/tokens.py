@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import json
+import re
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ ALGORITHMS = ("EdDSA", "ES256", "RS256")
 ALL_MODELS = "*"
 
 _REFUSED_HEADERS = frozenset({"jku", "jwk", "x5u", "x5c", "crit", "b64", "zip", "enc"})
+_PART = re.compile(r"[A-Za-z0-9_-]+")
 _TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
 
 
@@ -119,8 +121,9 @@ class Verifier:
         if len(token) > self.rules.max_bytes:
             raise TokenError("the token is too long", code="too_large")
         parts = token.split(".")
-        if len(parts) != 3 or not all(parts) or not token.isascii():
-            raise TokenError("the token does not have three parts", code="malformed")
+        # decoders skip characters outside the alphabet; two spellings of one token must not both be good
+        if len(parts) != 3 or not all(map(_PART.fullmatch, parts)):
+            raise TokenError("the token does not have three parts of base64url", code="malformed")
         header = _decode_part(parts[0])
         refused = _REFUSED_HEADERS & header.keys()
         if refused:

@@ -154,7 +154,7 @@ def test_a_challenger_that_fails_again_and_again_is_left_out_for_a_while(tmp_pat
 
 def test_a_challenger_with_other_features_reads_the_records_itself(tmp_path: Path, printed: Printed) -> None:
     put_version(tmp_path, classifier())
-    put_version(tmp_path, classifier(version=CHALLENGER, features=TUMOUR[:2] + (Feature("cells", "number"),)), seed=2)
+    put_version(tmp_path, classifier(version=CHALLENGER, features=(*TUMOUR[:2], Feature("cells", "number"))), seed=2)
     put_set(tmp_path, {"tumour": (CHAMPION, CHALLENGER)})
     app = application(tmp_path, routes=routes(1.0))
     assert versions(ask(app, [TUMOUR_RECORD])) == [CHALLENGER]
@@ -167,6 +167,21 @@ def test_a_challenger_that_refuses_the_records_is_counted(tmp_path: Path, printe
     assert versions(ask(application(tmp_path, routes=routes(1.0)), [TUMOUR_RECORD])) == [CHAMPION]
     (line,) = (x for x in printed() if x.get("kind"))
     assert line["challenger"]["error"] == "features"
+
+
+def test_a_version_asked_for_by_name_reads_records_by_its_own_features(tmp_path: Path, printed: Printed) -> None:
+    put_version(tmp_path, classifier())
+    put_version(tmp_path, classifier(version=CHALLENGER, features=(*TUMOUR, Feature("new", "number"))), seed=2)
+    put_set(tmp_path, {"tumour": (CHAMPION, CHALLENGER)})
+    app = application(tmp_path)
+    record = {**TUMOUR_RECORD, "new": 1}
+    inputs = [{"name": n, "datatype": "FP64", "shape": [1], "data": [v]} for n, v in record.items()]
+    for version, status in ((CHALLENGER, 200), (CHAMPION, 400)):
+        path = f"/v2/models/tumour/versions/{version}/infer"
+        assert app.handle(proxy_event("POST", path, {"inputs": inputs}), None)["statusCode"] == status
+    line = next(x for x in printed() if x.get("kind"))
+    assert line["champion"]["error"] == "features"
+    assert line["rows"][0]["answered"] == "challenger"
 
 
 def test_a_challenger_with_other_classes_is_watched_but_never_answers(tmp_path: Path) -> None:

@@ -237,7 +237,9 @@ def test_no_model_set_is_an_answer_and_not_a_crash(tmp_path: Path) -> None:
     assert code(application(Path("")), GOOD) == (404, "unknown_model")
 
 
-def test_a_version_that_cannot_be_loaded_hurts_only_its_own_model(models: Path, tmp_path: Path, printed: Printed) -> None:
+def test_a_version_that_cannot_be_loaded_hurts_only_its_own_model(
+    models: Path, tmp_path: Path, printed: Printed
+) -> None:
     put_version(tmp_path, classifier())
     put_version(tmp_path, classifier("broken", "eeeeeeeeeeee"))
     (tmp_path / "broken" / "eeeeeeeeeeee" / "model.onnx").write_bytes(b"no model")
@@ -337,7 +339,7 @@ REQUESTS = st.fixed_dictionaries(
 
 
 @given(body=BODIES | JSON.map(json.dumps) | REQUESTS, encoded=st.booleans())
-@settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_body_whatever_gives_a_server_error(app: Application, body: str, encoded: bool) -> None:
     response = app.handle(proxy_event("POST", "/predict", body, isBase64Encoded=encoded), None)
     answer = json.loads(response["body"])

@@ -212,7 +212,8 @@ def test_a_wrong_header_length_is_refused(app: Application, length: str) -> None
 
 
 @pytest.mark.parametrize(
-    "blob", [b"", b"\x01", b"\x05\x00\x00\x00ab", b"\x01\x00\x00\x00\xff", b"\xff\xff\xff\xffa", b"\x00\x00\x00\x00" * 9]
+    "blob",
+    [b"", b"\x01", b"\x05\x00\x00\x00ab", b"\x01\x00\x00\x00\xff", b"\xff\xff\xff\xffa", b"\x00\x00\x00\x00" * 9],
 )
 def test_damaged_binary_texts_are_refused(app: Application, blob: bytes) -> None:
     inputs = [i for i in mixed_inputs() if i["name"] != "colour"]
@@ -287,7 +288,7 @@ REQUEST = st.fixed_dictionaries(
 
 
 @given(request=REQUEST, blob=st.binary(max_size=12), model=st.sampled_from(["tumour", "price"]), binary=st.booleans())
-@settings(max_examples=1200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_infer_request_whatever_gives_a_server_error(
     app: Application, request: Any, blob: bytes, model: str, binary: bool
 ) -> None:
