@@ -306,12 +306,15 @@ def _json_text(value: Any) -> str | None:
 
 # Parquet ------------------------------------------------------------------------------------------
 
+#: What polars raises for a damaged file; a few bit patterns make its parser panic.
+_DAMAGE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+
 
 def _parquet_names(path: Path) -> tuple[str, ...]:
     try:
         with path.open("rb") as file:
             return tuple(pl.read_parquet_schema(file))
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except _DAMAGE as error:
         raise UnreadableError(_damaged_parquet(error)) from error
 
 
@@ -320,11 +323,11 @@ def _parquet_batches(table: Table) -> Iterator[pl.DataFrame]:
     try:
         for frame in lazy.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
             yield _batch(frame, table.names)
-    except (pl.exceptions.ComputeError, OSError) as error:
+    except _DAMAGE as error:
         raise UnreadableError(_damaged_parquet(error)) from error
 
 
-def _damaged_parquet(error: Exception) -> Rejection:
+def _damaged_parquet(error: BaseException) -> Rejection:
     if "ncrypt" in str(error):
         return encrypted_parquet()
     return Rejection("damaged", "The Parquet file is damaged: part of it cannot be read. Write and upload it again.")

@@ -296,3 +296,32 @@ def test_json_lines_mean_the_same_to_the_fast_and_the_lenient_reader(
     fast = rows(opened(folder, body))
     broken = rows(opened(folder, body + b"\nbroken"))
     assert fast == broken[:-1]
+
+
+SOUND = parquet(
+    pl.DataFrame({"a": [i * 1.5 for i in range(300)], "b": [str(i) for i in range(300)], "c": [None, 1, 2] * 100})
+)
+
+
+@given(st.dictionaries(st.integers(4, len(SOUND) - 5), st.integers(0, 255), min_size=1, max_size=20))
+@settings(max_examples=150, deadline=None)
+def test_any_damage_to_parquet_is_rows_or_a_rejection(
+    tmp_path_factory: pytest.TempPathFactory, damage: dict[int, int]
+) -> None:
+    body = bytearray(SOUND)
+    for position, byte in damage.items():
+        body[position] = byte
+    with contextlib.suppress(UnreadableError):
+        assert rows(opened(tmp_path_factory.mktemp("parquet"), bytes(body))) is not None
+
+
+def test_a_panic_of_the_reader_is_damage_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = opened(tmp_path, SOUND)
+
+    def panic(*args: Any, **kwargs: Any) -> None:
+        raise pl.exceptions.PanicException("called `Option::unwrap()` on a `None` value")
+
+    monkeypatch.setattr(pl.LazyFrame, "collect_batches", panic)
+    with pytest.raises(UnreadableError) as caught:
+        rows(table)
+    assert caught.value.rejection.code == "damaged"
