@@ -111,6 +111,21 @@ class Workbench:
             )
         return changed
 
+    def announce(self, *, actor: str, reason: str) -> Mapping[str, Any]:
+        """Let the API know of models that have a contract but no version yet, so that it says so."""
+        request = {"action": "refresh", "actor": actor, "reason": reason, "request_id": f"refresh-{uuid.uuid4().hex}"}
+        answer: Mapping[str, Any] = self.invoke("release", request)
+        return answer
+
+    def rollback(self, model: str, *, actor: str, reason: str, to: str | None = None) -> Mapping[str, Any]:
+        """Make an earlier champion serve again, or end the release that is under way."""
+        request = {
+            "action": "manual_rollback", "model": model, "actor": actor, "reason": reason,
+            "request_id": f"rollback-{uuid.uuid4().hex}",
+        }  # fmt: skip
+        answer: Mapping[str, Any] = self.invoke("release", request | ({"to": to} if to else {}))
+        return answer
+
     def upload(self, model: str, path: Path, *, progress: Callable[[int], None] | None = None) -> Sent:
         """Upload a file for a model. ``progress`` is called with bytes sent since the last call."""
         # A name of its own for every upload: files that share a name must not overwrite each other.
@@ -211,8 +226,12 @@ class Workbench:
         scopes: Sequence[str] = ("predict", "models:read"),
         models: Sequence[str] = (ALL_MODELS,),
         minutes: float = 60,
+        issued: float | None = None,
     ) -> str:
-        """A token signed with the stack's own key, which only those who may read it can use."""
+        """A token signed with the stack's own key, which only those who may read it can use.
+
+        ``issued``: Unix seconds; now when not given.
+        """
         stored = client("ssm").get_parameter(Name=f"/{self.stack}/{SIGNING_KEY}", WithDecryption=True)
         return issue(
             json.loads(stored["Parameter"]["Value"]),
@@ -220,6 +239,7 @@ class Workbench:
             scopes=scopes,
             models=models,
             lifetime=minutes * 60,
+            now=issued,
             issuer="serverless-mlops",
             audience="serverless-mlops",
         )

@@ -11,16 +11,20 @@ from typing import Annotated, Any
 import typer
 
 from mlops.cli.app import session
+from mlops.cli.output import when
 from mlops.errors import MlopsError, NotFoundError
+from mlops.objects import reports_prefix
 
-ledger_app = typer.Typer(no_args_is_help=False, help="The append-only record of who did what, why, from which data.")
-cost_app = typer.Typer(no_args_is_help=True, help="What the stack cost, and what a stack would cost.")
-report_app = typer.Typer(no_args_is_help=True, help="Reports that the stack has written.")
+ledger_app = typer.Typer(help="The append-only record of who did what, why, from which data.")
+cost_app = typer.Typer(help="What the stack cost, and what a stack would cost.")
+report_app = typer.Typer(help="Reports that the stack has written.")
 
-REPORT_KINDS = ("ingest", "drift", "cost", "evaluation", "release")
+REPORT_KINDS = ("ingest", "drift", "evaluation", "release", "cost")
+_EVALUATIONS = ("evaluation.html", "evaluation.json")
 
 
 def register(app: typer.Typer) -> None:
+    """Add these commands to the parser."""
     app.add_typer(ledger_app, name="ledger", rich_help_panel="Audit")
     app.add_typer(report_app, name="report", rich_help_panel="Audit")
     app.add_typer(cost_app, name="cost", rich_help_panel="Audit")
@@ -28,6 +32,7 @@ def register(app: typer.Typer) -> None:
 
 @ledger_app.callback(invoke_without_command=True)
 def ledger(context: typer.Context) -> None:
+    """The append-only record of who did what, why, from which data; the latest entries when nothing else is said."""
     if context.invoked_subcommand is None:
         entries(context, model=None, limit=50)
 
@@ -36,7 +41,7 @@ def ledger(context: typer.Context) -> None:
 def entries(
     context: typer.Context,
     model: Annotated[str | None, typer.Option(help="Entries about one model.")] = None,
-    limit: Annotated[int, typer.Option(help="How many, from the newest.")] = 50,
+    limit: Annotated[int, typer.Option(help="How many, from the newest.", min=1)] = 50,
 ) -> None:
     """Entries in the order in which they were written."""
     current = session(context)
@@ -44,8 +49,10 @@ def entries(
     current.out.result([asdict(e) for e in found])
     current.out.table(
         "ledger",
-        ["#", "time", "actor", "action", "subject", "outcome", "reason"],
-        [[e.sequence, e.time[:19], e.actor, e.action, e.subject, e.outcome, e.reason] for e in found],
+        ["#", "time", "actor", "action", "outcome"],
+        [[e.sequence, when(e.time), e.actor, e.action, e.outcome] for e in found],
+        elastic=["actor", "outcome"],
+        details=[f"{e.subject}: {e.reason}" for e in found],
     )
 
 
@@ -62,7 +69,7 @@ def verify(context: typer.Context) -> int:
         current.out.say(f"intact: {found.entries} entries, head {found.sequence} {found.hash}")
         return 0
     for problem in found.problems:
-        current.out.say(f"[red]{problem.kind}[/]: {problem.message}")
+        current.out.say(f"{problem.kind}: {problem.message}", "red")
     return 1
 
 
@@ -89,72 +96,100 @@ def export(
     current.out.say(f"{len(found)} entries written to {out}")
 
 
+@report_app.callback(invoke_without_command=True)
+def report(context: typer.Context) -> None:
+    """Reports that the stack has written; their list when nothing else is said."""
+    if context.invoked_subcommand is None:
+        reports(context, kind=None)
+
+
 @report_app.command("list")
 def reports(
     context: typer.Context,
     kind: Annotated[str | None, typer.Option(help=f"One of {', '.join(REPORT_KINDS)}.")] = None,
 ) -> None:
-    """Keys of the reports, oldest first."""
+    """Keys of the reports by kind, oldest first. HTML is for people, JSON for programs."""
     current = session(context)
-    found = [
-        info for name in ([kind] if kind else REPORT_KINDS) for info in current.workbench.data.list(f"reports/{name}/")
-    ]
+    if kind is not None and kind not in REPORT_KINDS:
+        raise MlopsError(f"no reports of kind '{kind}'; kinds: {', '.join(REPORT_KINDS)}", code="unknown_kind")
+    found = []
+    for name in [kind] if kind else REPORT_KINDS:
+        if name == "evaluation":  # beside the version that was judged
+            keys = [i for i in current.workbench.artifacts.list("models/") if i.key.split("/")[-1] in _EVALUATIONS]
+        else:
+            keys = list(current.workbench.data.list(reports_prefix(name)))
+        found += sorted(keys, key=lambda i: i.modified)
     current.out.result(found)
-    current.out.table("reports", ["key", "bytes", "written"], [[i.key, i.size, i.modified[:19]] for i in found])
+    current.out.table(
+        "reports", ["written", "bytes", "key"], [[when(i.modified), i.size, i.key] for i in found]
+    )  # fmt: skip
 
 
 @report_app.command("get")
-def report(
+def get(
     context: typer.Context,
-    key: Annotated[str, typer.Argument(help="A key from `mlops report list`, or a prefix of one: the newest.")],
-    out: Annotated[Path | None, typer.Option(help="File to write; the key's last part when not given.")] = None,
+    key: Annotated[str, typer.Argument(help="A key from `mlops report list`, or a prefix of keys: the newest.")],
+    out: Annotated[Path | None, typer.Option(help="File to write; named like the key when not given.")] = None,
 ) -> None:
     """Download a report. HTML reports are one file each and open offline."""
     current = session(context)
-    matches = sorted(current.workbench.data.list(key), key=lambda i: i.modified)
+    bucket = current.workbench.artifacts if key.startswith("models/") else current.workbench.data
+    matches = sorted(bucket.list(key), key=lambda i: i.modified) if key.startswith(("models/", "reports/")) else []
     if not matches:
         raise NotFoundError(f"no report '{key}'; `mlops report list` lists all")
     found = matches[-1].key
     path = out or Path(found.replace("/", "-"))
-    path.write_bytes(current.workbench.data.get(found))
+    path.write_bytes(bucket.get(found))
     current.out.result({"key": found, "path": str(path)})
     current.out.say(f"{found} written to {path}")
+
+
+@cost_app.callback(invoke_without_command=True)
+def cost(context: typer.Context) -> None:
+    """What the stack cost, and what a stack would cost."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @cost_app.command("report")
 def cost_report(
     context: typer.Context,
-    hours: Annotated[float, typer.Option(help="How far back.")] = 24,
+    hours: Annotated[float, typer.Option(help="How far back.", min=0.1)] = 24,
 ) -> None:
     """What this stack used in the last hours, at list price, and what it was billed where the account tells."""
     current = session(context)
     with current.out.spinner("metering"):
         found = current.workbench.invoke("cost_report", {"task": "report", "hours": hours})
     current.out.result(found)
-    for line in found.get("lines", []):
-        current.out.say(line)
-    current.out.say(f"report: mlops report get {found.get('report_key', 'reports/cost/')}")
+@@COST@@
 
 
 @cost_app.command("estimate")
 def estimate(
     context: typer.Context,
-    requests_per_month: Annotated[int, typer.Option(help="Requests to the API a month.")],
-    rows: Annotated[int, typer.Option(help="Records in a request.")] = 1,
+    requests_per_month: Annotated[int, typer.Option(help="Requests to the API a month.", min=0)],
+    rows: Annotated[int, typer.Option(help="Records in a request.", min=1)] = 1,
     template: Annotated[Path, typer.Option(help="Template to price.")] = Path("template.yaml"),
-    region: Annotated[str, typer.Option(help="AWS region of the prices.")] = "us-east-1",
     out: Annotated[Path | None, typer.Option(help="Also write an HTML page with the break-even plot.")] = None,
 ) -> None:
-    """Price a stack before it is deployed: idle, and at a load, against SageMaker and Fargate."""
+    """Price a stack before it is deployed: idle, and at a load, against SageMaker and Fargate.
+
+    Prices are those of `--region`, or of us-east-1.
+
+    Example: `mlops cost estimate --requests-per-month 1000000`
+    """
     from mlops.cost import estimate as pricing
 
     current = session(context)
     if not template.is_file():
         raise NotFoundError(f"{template} is not a file; give the template's path with --template")
-    found: Any = pricing.estimate(template, requests_per_month=requests_per_month, rows=rows, region=region)
+    region = current.region or "us-east-1"
+    found: Any = pricing.estimate(str(template), requests_per_month=requests_per_month, rows=rows, region=region)
     current.out.result(found.to_dict())
     if not current.out.as_json:
         sys.stdout.write(pricing.render_terminal(found) + "\n")
     if out is not None:
-        out.write_text(pricing.render_html(found), encoding="utf-8")
+        from mlops.cost.estimate_page import to_html
+
+        out.write_bytes(to_html(found))
         current.out.note(f"written: {out}")
