@@ -99,10 +99,8 @@ def logs_(arguments: argparse.Namespace) -> int:
     if running is None or not engine.is_up(running):
         print(f"no local stack '{arguments.stack}'; `make up` starts one", file=sys.stderr)
         return 1
-    name = f"{arguments.stack}-{arguments.function.replace('_', '-')}"
-    command = [envs.program("tools", "sam"), "logs", "--cw-log-group", f"/aws/lambda/{name}", "--tail"]
-    environment = {**os.environ, **engine.credentials_environment(running), "SAM_CLI_TELEMETRY": "0"}
-    return subprocess.run(command, env=environment, cwd=envs.ROOT, check=False).returncode
+    command = [sys.executable, "-m", "mlops", "logs", arguments.function, "--since", "1h", "--follow"]
+    return subprocess.run([*command, "--stack", arguments.stack], cwd=envs.ROOT, check=False).returncode
 
 
 def build(arguments: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from local.demo import samples
 from local.demo.narrator import Narrator, StepError
 from local.demo.report import write_report
 from local.demo.traffic import Traffic
-from mlops.aws.workbench import Execution, Workbench
+from mlops.aws.workbench import Answer, Execution, Workbench
 from mlops.cli import connection
 from mlops.contract import Contract
 from mlops.contract.source import load
 from mlops.data.validation import Validated, validate_file
+from mlops.cost.estimate import estimate
+from mlops.cost.money import cents
 from mlops.errors import MlopsError
 from mlops.registry import chain
 from mlops.training.local import train_files
@@ -41,6 +44,7 @@ class Story:
     data: dict[str, samples.Sample] = field(default_factory=dict)
     token: str = ""
     first_champion: str = ""
+    first_answers: list[dict[str, Any]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     reports: dict[str, str] = field(default_factory=dict)
 
@@ -194,6 +198,7 @@ def predictions(story: Story) -> None:
         broken = bench.request("POST", "/predict", token=story.token, body=b'{"model": ')
         tell.check("a body that is not JSON", 400, broken.status)
         story.counts["predictions"] = 102
+        story.first_answers = _answers(bench.predict(CANCER, sample.records(sample.usual[:20]), story.token))
 
 
 def shift_and_retrain(story: Story) -> None:
@@ -286,6 +291,8 @@ def manual_rollback(story: Story) -> None:
         story.tell.check("rollback", "rolled_back", done.get("status"))
         answer = story.bench.predict(CANCER, rows, story.token)
         story.tell.check("version that answers", story.first_champion, answer.body["version"])
+        same = _answers(answer) == story.first_answers
+        story.tell.require("20 answers, compared with those of before the retraining", same, "equal to the last digit")
         golden = story.bench.invoke(
             "predict:live", {"task": "golden", "model": CANCER, "version": story.first_champion}
         )
@@ -295,14 +302,17 @@ def manual_rollback(story: Story) -> None:
 def costs(story: Story) -> None:
     with story.tell.step("What this stack cost, and would cost"):
         found = story.bench.invoke("cost_report", {"task": "report", "hours": 1})
-        story.reports["cost"] = found["report_key"]
-        for label, value in cost_facts(found):
-            story.tell.fact(label, value)
-
-
-def cost_facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The figures of a cost report that a person wants first."""
-    return [(str(k), str(v)) for k, v in found.get("headline", {}).items()]
+        story.reports["cost"] = found["html_key"]
+        story.tell.check("cost-report", "reported", found["status"])
+        used = Decimal(found["list_usd"])
+        story.tell.require("this story at list price", used > 0, f"{used:.4f} USD")
+        idle = Decimal(found["idle_usd_per_month"])
+        story.tell.fact("at rest", f"{idle:.2f} USD a month")
+        million = estimate(str(stack.TEMPLATE), 1_000_000)
+        story.tell.fact("1,000,000 requests a month", f"{cents(million.total.usd)} USD, {cents(million.idle.usd)} idle")
+        fargate = next(offer for offer in million.offers if "Fargate" in offer.name)
+        story.tell.fact("the same load on Fargate", f"{cents(fargate.total.usd)} USD")
+        story.tell.fact("billed", found["billed_usd"] or "nothing: the local engine charges nothing")
 
 
 def audit(story: Story) -> None:
@@ -396,6 +406,11 @@ def _left(story: Story, model: str, version: str) -> str:
     """State of a version that is no challenger any more."""
     found = story.bench.registry.version(model, version)
     return found.state if found and found.state in ("rejected", "archived") else ""
+
+
+def _answers(answer: Answer) -> list[dict[str, Any]]:
+    """What was predicted, without the ids of the inferences."""
+    return [{k: v for k, v in p.items() if k != "id"} for p in answer.body["predictions"]]
 
 
 def _failed(traffic: Traffic) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 from mlops.cost.alternatives import Alternative, alternatives
 from mlops.cost.idle import Idle, idle, unknown_types
 from mlops.cost.lines import Line, Sum, add, after_free_tier, group, price_lines
-from mlops.cost.load import Load, front_door, load, predict_memory, scoring
+from mlops.cost.load import Load, front_door, load, predict_memory, scoring, trace_sampling
 from mlops.cost.money import plain, show
 from mlops.cost.prices import CONFIDENCE, Allowance, Price, PriceSource, snapshot
 from mlops.cost.template import Template
@@ -161,7 +161,10 @@ def make(
         serving=serving(wanted.requests),
         offers=tuple(offers),
         curve=tuple((n, ours(n)) for n in GRID),
-        assumptions=(*rest.describe(), *wanted.describe(predict_memory(template, wanted))),
+        assumptions=(
+            *rest.describe(),
+            *wanted.describe(predict_memory(template, wanted), trace_sampling(template, wanted)),
+        ),
         unknown_types=tuple(unknown_types(template)),
         prices_read=snapshot().read,
     )

@@ -36,7 +36,7 @@ class Load:
     cold_share, cold_ms : share of requests that start an instance, and what that adds (billed since 2025-08).
     tokens : distinct tokens in use; the authorizer runs once a token and cache period.
     capture_rate, capture_days : share of requests captured and days they are kept.
-    trace_rate : share of requests traced beyond X-Ray's first one a second.
+    trace_rate : share of requests traced beyond a rule's reservoir, when not the template's.
     api_methods : methods in use; detailed API metrics are charged by method.
     trainings : retrainings that end in a release.
     """
@@ -52,7 +52,7 @@ class Load:
     tokens: int = 10
     capture_rate: Decimal = Decimal(1)
     capture_days: int = 90
-    trace_rate: Decimal = Decimal("0.05")
+    trace_rate: Decimal | None = None
     api_methods: int = 1
     trainings: Decimal = Decimal(4)
     train_seconds: Decimal = Decimal(120)
@@ -63,7 +63,7 @@ class Load:
             ("duration_ms", self.duration_ms is None or self.duration_ms > 0),
             ("memory_mb", self.memory_mb is None or 128 <= self.memory_mb <= 10_240),
             ("architecture", self.architecture in (None, "x86_64", "arm64")),
-            ("capture_rate", 0 <= self.capture_rate <= 1), ("trace_rate", 0 <= self.trace_rate <= 1),
+            ("capture_rate", 0 <= self.capture_rate <= 1), ("trace_rate", self.trace_rate is None or 0 <= self.trace_rate <= 1),
             ("cold_share", 0 <= self.cold_share <= 1), ("tokens", self.tokens >= 1), ("trainings", self.trainings >= 0),
         )  # fmt: skip
         for name, good in checks:
@@ -100,8 +100,9 @@ class Load:
         own = (Decimal("0.009") + Decimal("0.0048") * self.rows) * slow
         return (2 + own).to_integral_value(ROUND_CEILING)
 
-    def describe(self, memory_mb: int) -> list[str]:
-        """The assumptions in words."""
+    def describe(self, memory_mb: int, sampling: tuple[int, Decimal]) -> list[str]:
+        """The assumptions in words; ``sampling`` as :func:`trace_sampling` gives it."""
+        reservoir, rate = sampling
         return [
             f"{self.rows} rows of {self.features} features a request, spread evenly over the month",
             f"a warm request of predict is billed {self.handler_ms(memory_mb)} ms at {memory_mb} MB"
@@ -110,7 +111,7 @@ class Load:
             f"{self.tokens} tokens in use; the authorizer's answer is cached",
             f"{self.capture_rate:%} of requests are captured ({self.capture_bytes} bytes each) and kept "
             f"{self.capture_days} days",
-            f"X-Ray records the first request of each second and {self.trace_rate:%} of the others",
+            f"X-Ray records the first {reservoir} requests of each second and {rate:%} of the others",
             f"{self.trainings} retrainings with release a month, each training {self.train_seconds} s",
         ]
 
@@ -145,9 +146,10 @@ def front_door(template: Template, w: Load) -> list[Quantity]:
         _log("authorizer", checks, _PLATFORM_BYTES, "platform lines"),
     ]
     if _traced(template):
-        first = seconds_with(n)
-        traces = first + (n - first) * w.trace_rate
-        basis = f"{first:.0f} seconds with requests, and {w.trace_rate:%} of the other requests"
+        reservoir, rate = trace_sampling(template, w)
+        first = seconds_with(n) * reservoir
+        traces = first + (n - first) * rate
+        basis = f"{first:.0f} from the reservoir of {reservoir} a second, and {rate:%} of the other requests"
         found.append(Quantity("xray.traces", traces, "API", basis))
     if _detailed_metrics(template) and n:
         hours = seconds_with(n, HOURS_PER_MONTH)
@@ -228,6 +230,19 @@ def _size(
 def predict_memory(template: Template, wanted: Load) -> int:
     """Memory of predict in MB under this load's choice."""
     return _size(functions(template), "predict", wanted.memory_mb)[0]
+
+
+def trace_sampling(template: Template, wanted: Load) -> tuple[int, Decimal]:
+    """Requests a second that X-Ray always records, and the share of the others.
+
+    Those of the template's sampling rule; without one X-Ray's default rule, 1 a second and 5 % (AWS X-Ray developer
+    guide, "Configuring sampling rules"). A reservoir above 1 is counted as if every second used all of it.
+    """
+    reservoir, rate = 1, Decimal("0.05")
+    for found in template.of("AWS::XRay::SamplingRule"):
+        rule = found.properties["SamplingRule"]
+        reservoir, rate = int(rule["ReservoirSize"]), Decimal(str(rule["FixedRate"]))
+    return reservoir, rate if wanted.trace_rate is None else wanted.trace_rate
 
 
 def _cache_seconds(template: Template) -> int:
