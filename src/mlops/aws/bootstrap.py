@@ -6,12 +6,12 @@ from __future__ import annotations
 import json
 import secrets
 from dataclasses import dataclass
-from typing import Any
 
 from botocore.exceptions import ClientError
 
 from mlops.aws.clients import client, error_code
 from mlops.aws.objects import S3Objects
+from mlops.aws.serving import LambdaServing, layer_description
 from mlops.release.modelset import ModelSet, build
 from mlops.security.issuing import create_key_pair
 
@@ -29,59 +29,73 @@ class Made:
 
 def bootstrap(stack: str) -> list[Made]:
     """Make what is missing for ``stack``, with the process's AWS credentials."""
-    done = []
-    routes = _ensure(f"/{stack}/routes", lambda: "{}", "routes of releases in progress")
-    if _read(f"/{stack}/model-layer-arn") is None:
-        arn = _publish_empty_model_set(stack)
-        done.append(_ensure(f"/{stack}/model-layer-arn", lambda: arn, "the model layer that serves"))
-    else:
-        done.append(Made(f"/{stack}/model-layer-arn", "the model layer that serves", False))
-    done.append(routes)
-    done.append(
-        _ensure(f"/{stack}/pseudonym-key", lambda: secrets.token_hex(32), "key of pseudonyms in captured traffic")
-    )
-    done.extend(_ensure_keys(stack))
-    return done
+    layer = f"/{stack}/model-layer-arn"
+    # Looked at first, because publishing an archive for nothing would leave a layer version behind.
+    arn = "" if _exists(layer) else _empty_model_set(stack)
+    return [
+        _once(stack, layer, arn, "the model layer that serves"),
+        _once(stack, f"/{stack}/routes", "{}", "routes of releases in progress"),
+        _once(stack, f"/{stack}/pseudonym-key", secrets.token_hex(32), "key of pseudonyms in captured traffic"),
+        *_key_pair(stack),
+    ]
 
 
-def _ensure_keys(stack: str) -> list[Made]:
+def _key_pair(stack: str) -> list[Made]:
     private_name, public_name = f"/{stack}/{SIGNING_KEY}", f"/{stack}/jwks"
     purposes = ("private key that `mlops token` signs with", "public keys that the authorizer trusts")
-    if _read(private_name) is not None and _read(public_name) is not None:
+    if _exists(private_name) and _exists(public_name):
         return [Made(private_name, purposes[0], False), Made(public_name, purposes[1], False)]
     private_jwk, jwks = create_key_pair()
     # The pair belongs together: a half that was left by an interrupted run is replaced.
-    _write(private_name, json.dumps(private_jwk), secure=True)
-    _write(public_name, json.dumps(jwks))
+    _replace(stack, private_name, json.dumps(private_jwk), "SecureString")
+    _replace(stack, public_name, json.dumps(jwks), "String")
     return [Made(private_name, purposes[0], True), Made(public_name, purposes[1], True)]
 
 
-def _publish_empty_model_set(stack: str) -> str:
+def _empty_model_set(stack: str) -> str:
+    """The layer version with no model; a release that needs it later finds it by its description."""
+    empty, name = ModelSet(), f"{stack}-models"
+    serving = LambdaServing("", layer_name=name, parameter_prefix=f"/{stack}", bucket="")
+    known = serving.find_layer(empty.digest)
+    if known:
+        return known
     published = client("lambda").publish_layer_version(
-        LayerName=f"{stack}-models",
-        Description="No model yet",
+        LayerName=name,
+        Description=layer_description(empty.digest),
         # An empty set reads no artifact, so no bucket is needed, and none exists yet.
-        Content={"ZipFile": build(ModelSet(), S3Objects(""))},
-        CompatibleRuntimes=["python3.13"],
+        Content={"ZipFile": build(empty, S3Objects(""))},
     )
     return str(published["LayerVersionArn"])
 
 
-def _ensure(name: str, value: Any, purpose: str) -> Made:
-    if _read(name) is not None:
+def _once(stack: str, name: str, value: str, purpose: str) -> Made:
+    """Make a parameter; one that exists is left alone, also when somebody else makes it at the same moment."""
+    if _exists(name):
         return Made(name, purpose, False)
-    _write(name, value())
+    try:
+        client("ssm").put_parameter(Name=name, Value=value, Type="String", Overwrite=False, Tags=_tags(stack))
+    except ClientError as error:
+        if error_code(error) == "ParameterAlreadyExists":
+            return Made(name, purpose, False)
+        raise
     return Made(name, purpose, True)
 
 
-def _read(name: str) -> str | None:
+def _replace(stack: str, name: str, value: str, kind: str) -> None:
+    client("ssm").put_parameter(Name=name, Value=value, Type=kind, Overwrite=True)
+    # Parameter Store takes tags with a new parameter only, or afterwards.
+    client("ssm").add_tags_to_resource(ResourceType="Parameter", ResourceId=name, Tags=_tags(stack))
+
+
+def _exists(name: str) -> bool:
     try:
-        return str(client("ssm").get_parameter(Name=name)["Parameter"]["Value"])
+        client("ssm").get_parameter(Name=name)
     except ClientError as error:
         if error_code(error) == "ParameterNotFound":
-            return None
+            return False
         raise
+    return True
 
 
-def _write(name: str, value: str, *, secure: bool = False) -> None:
-    client("ssm").put_parameter(Name=name, Value=value, Type="SecureString" if secure else "String", Overwrite=True)
+def _tags(stack: str) -> list[dict[str, str]]:
+    return [{"Key": "mlops:stack", "Value": stack}]

@@ -120,14 +120,14 @@ class LambdaServing:
         pages = self._lambda.get_paginator("list_layer_versions").paginate(LayerName=self.layer_name)
         for page in pages:
             for item in page["LayerVersions"]:
-                if item.get("Description") == _description(digest):
+                if item.get("Description") == layer_description(digest):
                     return str(item["LayerVersionArn"])
         return None
 
     def publish_layer(self, digest: str, key: str) -> str:
         answer = self._lambda.publish_layer_version(
             LayerName=self.layer_name,
-            Description=_description(digest),
+            Description=layer_description(digest),
             Content={"S3Bucket": self.bucket, "S3Key": key},
         )
         return str(answer["LayerVersionArn"])
@@ -198,7 +198,8 @@ class LambdaServing:
         return answer
 
 
-def _description(digest: str) -> str:
+def layer_description(digest: str) -> str:
+    """Description of a model layer's version, by which :meth:`LambdaServing.find_layer` finds it."""
     return f"model set {digest}"
 
 

@@ -31,6 +31,8 @@ from mlops.registry.entities import LedgerDraft
 from mlops.security.issuing import issue
 from mlops.security.tokens import ALL_MODELS
 
+#: How late a log line may arrive while a log is followed, in milliseconds.
+_LATE_MS = 10_000
 _ENDED = {"SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"}
 
 
@@ -53,9 +55,11 @@ class Execution:
     state: str = ""
     output: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
+    started: str = ""
 
     @property
     def ended(self) -> bool:
+        """Whether it has succeeded, failed, timed out or was aborted."""
         return self.status in _ENDED
 
 
@@ -78,19 +82,32 @@ class Workbench:
 
     @cached_property
     def data(self) -> S3Objects:
-        return S3Objects(self.outputs["DataBucket"])
+        """Uploads, data sets, captures, reports."""
+        return S3Objects(self._output("DataBucket"))
 
     @cached_property
     def artifacts(self) -> S3Objects:
-        return S3Objects(self.outputs["ArtifactBucket"])
+        """Models and layers."""
+        return S3Objects(self._output("ArtifactBucket"))
 
     @cached_property
     def registry(self) -> DynamoRegistry:
-        return DynamoRegistry(self.outputs["Table"])
+        """Contracts, data sets, versions, records, locks."""
+        return DynamoRegistry(self._output("Table"))
 
     @cached_property
     def ledger(self) -> DynamoLedger:
-        return DynamoLedger(self.outputs["Table"], self.stack)
+        """The audit trail."""
+        return DynamoLedger(self._output("Table"), self.stack)
+
+    def _output(self, name: str) -> str:
+        try:
+            return self.outputs[name]
+        except KeyError:
+            raise NotFoundError(
+                f"the stack '{self.stack}' has no output {name}: it is none of this bundle, or was deployed by another "
+                "version; deploy it again, or name another with --stack"
+            ) from None
 
     # Contracts and data ---------------------------------------------------------------------------
 
@@ -131,7 +148,7 @@ class Workbench:
         # A name of its own for every upload: files that share a name must not overwrite each other.
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         key = incoming_key(model, f"{stamp}-{uuid.uuid4().hex[:8]}-{path.name}")
-        bucket = self.outputs["DataBucket"]
+        bucket = self._output("DataBucket")
         client("s3").upload_file(str(path), bucket, key, Callback=progress)
         head = client("s3").head_object(Bucket=bucket, Key=key)
         return Sent(bucket, key, head.get("VersionId") or "", head["ETag"].strip('"'))
@@ -152,7 +169,7 @@ class Workbench:
                 if self.execution(name):
                     return name
             time.sleep(0.3)
-        raise MlopsError(f"the upload {sent.key} started no pipeline within {seconds:.0f} s; see: make logs F=intake")
+        raise MlopsError(f"the upload {sent.key} started no pipeline within {seconds:.0f} s; see: mlops logs intake")
 
     def upload_result(self, execution: str) -> Mapping[str, Any] | None:
         """What ingestion said of an upload, once it has."""
@@ -166,7 +183,7 @@ class Workbench:
 
     def execution(self, name: str, machine: str = "PipelineArn") -> Execution | None:
         """An execution by name; None while it has not started."""
-        arn = self.outputs[machine].replace(":stateMachine:", ":execution:") + f":{name}"
+        arn = self._output(machine).replace(":stateMachine:", ":execution:") + f":{name}"
         try:
             found = client("stepfunctions").describe_execution(executionArn=arn)
         except ClientError as error:
@@ -175,12 +192,12 @@ class Workbench:
             raise
         state = "" if found["status"] in _ENDED else self._current_state(arn)
         output = json.loads(found.get("output") or "{}")
-        return Execution(name, found["status"], state, output, found.get("error", ""))
+        return Execution(name, found["status"], state, output, found.get("error", ""), started=_utc(found["startDate"]))
 
     def executions(self, machine: str = "PipelineArn", limit: int = 20) -> list[Execution]:
         """The latest executions, newest first."""
-        found = client("stepfunctions").list_executions(stateMachineArn=self.outputs[machine], maxResults=limit)
-        return [Execution(e["name"], e["status"]) for e in found["executions"]]
+        found = client("stepfunctions").list_executions(stateMachineArn=self._output(machine), maxResults=limit)
+        return [Execution(e["name"], e["status"], started=_utc(e["startDate"])) for e in found["executions"]]
 
     def wait(
         self,
@@ -277,7 +294,7 @@ class Workbench:
         """Start a version's release; returns the name of the release machine's execution."""
         release_id = f"{model}-{version}-{uuid.uuid4().hex[:8]}"
         client("stepfunctions").start_execution(
-            stateMachineArn=self.outputs["ReleaseArn"],
+            stateMachineArn=self._output("ReleaseArn"),
             name=release_id,
             input=json.dumps(
                 {"model": model, "version": version, "release_id": release_id, "actor": actor, "reason": reason}
@@ -298,7 +315,7 @@ class Workbench:
         result = json.loads(answer["Payload"].read() or b"null")
         if answer.get("FunctionError"):
             kind = result.get("errorType", "error") if isinstance(result, dict) else "error"
-            raise MlopsError(f"{function} failed ({kind}); its log says why: make logs F={function}")
+            raise MlopsError(f"{function} failed ({kind}); its log says why: mlops logs {function}")
         return result
 
     # Models ---------------------------------------------------------------------------------------
@@ -312,16 +329,24 @@ class Workbench:
         ------
         NotFoundError
             when a file is missing.
+        MlopsError
+            when the manifest is none.
         """
-        manifest = json.loads(_read(folder / "manifest.json"))
-        model, version = manifest["model"], manifest["version"]
+        try:
+            manifest = json.loads(_read(folder / "manifest.json"))
+            model, version = str(manifest["model"]), str(manifest["version"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise MlopsError(
+                f"{folder / 'manifest.json'} is no manifest of a model version; `mlops train --out` writes one",
+                code="bad_manifest",
+            ) from error
         for name in ("model.onnx", "baseline.json", "parity.npz", "golden.json", "holdout.npz", "training.json"):
             self.artifacts.put(version_prefix(model, version) + name, _read(folder / name))
         # The manifest goes last: with it the version is complete.
         self.artifacts.put(version_prefix(model, version) + "manifest.json", _read(folder / "manifest.json"))
         run_id = f"im-{version}-{uuid.uuid4().hex[:8]}"
         client("stepfunctions").start_execution(
-            stateMachineArn=self.outputs["PipelineArn"],
+            stateMachineArn=self._output("PipelineArn"),
             name=run_id,
             input=json.dumps(
                 {
@@ -334,17 +359,50 @@ class Workbench:
 
     # Logs -----------------------------------------------------------------------------------------
 
-    def logs(self, function: str, *, since: datetime, pattern: str = "") -> Iterator[tuple[datetime, str]]:
-        """Lines of a function's log with their times."""
+    def logs(
+        self, function: str, *, since: datetime, pattern: str = "", follow: bool = False, pause: float = 2
+    ) -> Iterator[tuple[datetime, str]]:
+        """Lines of a function's log with their times.
+
+        Parameters
+        ----------
+        pattern : a filter pattern of CloudWatch Logs.
+        follow : go on for ever, and ask again after ``pause`` seconds.
+
+        Raises
+        ------
+        NotFoundError
+            when the stack has no such function.
+        """
         group = f"/aws/lambda/{self.stack}-{function.replace('_', '-')}"
-        pages = (
-            client("logs")
-            .get_paginator("filter_log_events")
-            .paginate(logGroupName=group, startTime=int(since.timestamp() * 1000), filterPattern=pattern)
-        )
-        for page in pages:
-            for event in page["events"]:
-                yield datetime.fromtimestamp(event["timestamp"] / 1000, tz=UTC), event["message"].rstrip("\n")
+        start, seen = int(since.timestamp() * 1000), set[str]()
+        while True:
+            # Lines of one moment may arrive one after the other, and late: look back, and leave out what was told.
+            for event in self._log_events(group, start, pattern):
+                if event["eventId"] not in seen:
+                    yield datetime.fromtimestamp(event["timestamp"] / 1000, tz=UTC), event["message"].rstrip("\n")
+                    start = max(start, event["timestamp"] - _LATE_MS)
+                    seen.add(event["eventId"])
+            if not follow:
+                return
+            time.sleep(pause)
+
+    def _log_events(self, group: str, start: int, pattern: str) -> Iterator[dict[str, Any]]:
+        pages = client("logs").get_paginator("filter_log_events")
+        try:
+            for page in pages.paginate(logGroupName=group, startTime=start, filterPattern=pattern):
+                yield from page["events"]
+        except ClientError as error:
+            if error_code(error) != "ResourceNotFoundException":
+                raise
+            prefix = f"/aws/lambda/{self.stack}-"
+            groups = client("logs").describe_log_groups(logGroupNamePrefix=prefix)["logGroups"]
+            names = ", ".join(g["logGroupName"].removeprefix(prefix) for g in groups) or "none"
+            raise NotFoundError(f"no log {group}; functions with a log: {names}") from error
+
+
+def _utc(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat()
 
 
 def _answer(status: int, body: bytes, headers: dict[str, str]) -> Answer:

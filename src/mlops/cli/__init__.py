@@ -6,14 +6,14 @@ import sys
 
 #: Options of every command; they may stand anywhere on the line.
 _GLOBAL_WITH_VALUE = ("--stack", "--profile", "--region")
-_GLOBAL_FLAGS = ("--json",)
+_GLOBAL_FLAGS = ("--json", "--wide")
 
 
 def main() -> None:
     """Entry point of the console script."""
     from mlops.cli.app import run
 
-    sys.exit(run(hoist(sys.argv[1:])))
+    sys.exit(run(sys.argv[1:]))
 
 
 def hoist(arguments: list[str]) -> list[str]:
@@ -23,6 +23,11 @@ def hoist(arguments: list[str]) -> list[str]:
     ['--json', '--stack', 'a', 'status']
     >>> hoist(["predict", "m", "--", "--json"])
     ['predict', 'm', '--', '--json']
+
+    An option at the end without its value is left alone in front, so that the parser names it:
+
+    >>> hoist(["status", "--stack"])
+    ['--stack']
     """
     front, rest = [], []
     position = 0
@@ -33,7 +38,9 @@ def hoist(arguments: list[str]) -> list[str]:
             break
         if argument in _GLOBAL_FLAGS or argument.startswith(tuple(f"{o}=" for o in _GLOBAL_WITH_VALUE)):
             front.append(argument)
-        elif argument in _GLOBAL_WITH_VALUE and position + 1 < len(arguments):
+        elif argument in _GLOBAL_WITH_VALUE:
+            if position + 1 == len(arguments):
+                return [argument]
             front += arguments[position : position + 2]
             position += 1
         else:

@@ -6,24 +6,20 @@ import getpass
 import json
 import os
 import sys
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlops import __version__
-from mlops.cli import connection
+from mlops.cli import connection, faults, hoist
 from mlops.cli.output import Output
-from mlops.errors import MlopsError
+from mlops.errors import ConfigurationError, MlopsError
 
 if TYPE_CHECKING:
     from mlops.aws.workbench import Workbench
 
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-    help="""Takes a table of data to live predictions, and keeps the model good.
+HELP = """Takes a table of data to live predictions, and keeps the model good.
 
 A first model in five steps:
 
@@ -39,23 +35,26 @@ A first model in five steps:
 
 Commands find a stack that runs on this machine (`make up`) by themselves; `--stack`, `--profile` and `--region`
 choose another. `--json` prints results for programs. Every command explains itself: `mlops upload --help`.
-""",
-)
+"""
 
 
 class Session:
     """What one command was called with."""
 
-    def __init__(self, stack: str | None, profile: str | None, region: str | None, as_json: bool) -> None:
+    def __init__(
+        self, stack: str | None, profile: str | None, region: str | None, as_json: bool, wide: bool = False
+    ) -> None:
         self.stack, self.profile, self.region = stack, profile, region
-        self.out = Output(as_json)
+        self.out = Output(as_json, wide)
 
     @cached_property
     def connection(self) -> connection.Connection:
+        """The stack that the command speaks to; found when it is first asked for."""
         return connection.connect(self.stack, self.profile, self.region)
 
     @cached_property
     def workbench(self) -> Workbench:
+        """What can be done with that stack."""
         from mlops.aws.workbench import Workbench
 
         found = self.connection
@@ -63,47 +62,88 @@ class Session:
 
     @property
     def actor(self) -> str:
-        """Who the ledger says it was: ``MLOPS_ACTOR``, else the login name."""
-        return f"user:{os.environ.get('MLOPS_ACTOR') or getpass.getuser()}"
+        """Who the ledger says it was: ``MLOPS_ACTOR``, else the login name.
+
+        Raises
+        ------
+        ConfigurationError
+            when neither is known: the ledger takes no entry without a name.
+        """
+        given = os.environ.get("MLOPS_ACTOR")
+        if given:
+            return f"user:{given}"
+        try:
+            return f"user:{getpass.getuser()}"
+        except (KeyError, OSError, ImportError):
+            raise ConfigurationError("this machine does not know your name; set MLOPS_ACTOR for the ledger") from None
 
 
-@app.callback()
 def options(
     context: typer.Context,
     stack: Annotated[str | None, typer.Option(help="Stack to speak to.", envvar="MLOPS_STACK")] = None,
     profile: Annotated[str | None, typer.Option(help="AWS profile; without one, local stacks come first.")] = None,
     region: Annotated[str | None, typer.Option(help="AWS region.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
+    wide: Annotated[bool, typer.Option("--wide", help="Do not shorten tables to the terminal's width.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
 ) -> None:
+    """Options of every command; they may stand anywhere on the line."""
     if version:
-        typer.echo(__version__)
+        typer.echo(json.dumps({"version": __version__}) if as_json else __version__)
         raise typer.Exit(0)
-    context.obj = Session(stack, profile, region, as_json)
+    context.obj = Session(stack, profile, region, as_json, wide)
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@cache
+def application() -> typer.Typer:
+    """The parser with all commands."""
+    from mlops.cli import audit, data, models, serving, stacks
+
+    app = typer.Typer(rich_markup_mode="markdown", pretty_exceptions_enable=False, help=HELP)
+    app.callback(invoke_without_command=True, help=HELP)(options)
+    for module in (data, models, serving, audit, stacks):
+        module.register(app)
+    return app
 
 
 def run(arguments: list[str]) -> int:
-    """Run a command line; every error is one clear line, or one JSON object with ``--json``."""
-    from mlops.cli import audit, data, models, serving, stacks
+    """Run a command line and return its exit code.
 
-    for module in (data, models, serving, audit, stacks):
-        module.register(app)
-    as_json = "--json" in arguments
+    0: done; 1: it could not be done, or the answer is no; 2: the command line is wrong; 130: interrupted. Every
+    error is one clear line on standard error, or one JSON object on standard output with ``--json``.
+    """
+    arguments = hoist(arguments)
+    as_json = "--json" in arguments[: arguments.index("--")] if "--" in arguments else "--json" in arguments
     try:
-        result = app(arguments, standalone_mode=False)
+        return _called(arguments)
     except MlopsError as error:
-        return _fail(error.code, error.message, as_json)
-    except typer.Exit as error:
-        return error.exit_code
+        return _fail(error, as_json)
     except typer.TyperException as error:
-        if not arguments:  # called without a command: the message is the help
-            print(error.format_message())
-            return 0
-        _fail("usage", f"{error.format_message()} See `mlops --help`, or --help after the command.", as_json)
+        message = f"{error.format_message().rstrip('.')}. See `mlops --help`, or --help after the command."
+        _fail(MlopsError(message, code="usage"), as_json)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         print("stopped", file=sys.stderr)
         return 130
+
+
+def _called(arguments: list[str]) -> int:
+    """Call the command; what the world refused becomes an MlopsError."""
+    try:
+        result = application()(arguments, standalone_mode=False)
+        sys.stdout.flush()
+    except typer.Exit as error:
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader has gone, as `head` does: nothing to say, and nobody to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        raise faults.of_files(error) from error
+    except faults.aws_errors() as error:
+        raise faults.of_aws(error) from error
     return result if isinstance(result, int) else 0
 
 
@@ -115,9 +155,9 @@ def session(context: typer.Context) -> Session:
     return found
 
 
-def _fail(code: str, message: str, as_json: bool) -> int:
+def _fail(error: MlopsError, as_json: bool) -> int:
     if as_json:
-        print(json.dumps({"error": {"code": code, "message": message}}))
+        print(json.dumps({"error": {"code": error.code, "message": error.message}}, ensure_ascii=False))
     else:
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {error.message}", file=sys.stderr)
     return 1

@@ -13,13 +13,19 @@ import typer
 from mlops.cli.app import session
 from mlops.cli.output import when
 from mlops.errors import MlopsError, NotFoundError
-from mlops.objects import reports_prefix
+from mlops.objects import report_prefix
 
 ledger_app = typer.Typer(help="The append-only record of who did what, why, from which data.")
 cost_app = typer.Typer(help="What the stack cost, and what a stack would cost.")
 report_app = typer.Typer(help="Reports that the stack has written.")
 
 REPORT_KINDS = ("ingest", "drift", "evaluation", "release", "cost")
+#: Figures of the cost function's result, in the order in which a person asks for them.
+_FIGURES = (
+    ("at list price", "list_usd"), ("of it idle, a month", "idle_usd_per_month"), ("billed", "billed_usd"),
+    ("free tier", "free_tier_usd"), ("1000 requests", "usd_per_1000_requests"), ("a training", "usd_per_training"),
+    ("this month so far", "month_spent_usd"), ("this month, expected", "month_expected_usd"), ("budget", "budget_usd"),
+)  # fmt: skip
 _EVALUATIONS = ("evaluation.html", "evaluation.json")
 
 
@@ -50,7 +56,7 @@ def entries(
     current.out.table(
         "ledger",
         ["#", "time", "actor", "action", "outcome"],
-        [[e.sequence, when(e.time), e.actor, e.action, e.outcome] for e in found],
+        [[e.sequence, when(e.time), e.actor.removeprefix("function:"), e.action, e.outcome] for e in found],
         elastic=["actor", "outcome"],
         details=[f"{e.subject}: {e.reason}" for e in found],
     )
@@ -117,12 +123,11 @@ def reports(
         if name == "evaluation":  # beside the version that was judged
             keys = [i for i in current.workbench.artifacts.list("models/") if i.key.split("/")[-1] in _EVALUATIONS]
         else:
-            keys = list(current.workbench.data.list(reports_prefix(name)))
+            keys = list(current.workbench.data.list(report_prefix(name)))
         found += sorted(keys, key=lambda i: i.modified)
     current.out.result(found)
-    current.out.table(
-        "reports", ["written", "bytes", "key"], [[when(i.modified), i.size, i.key] for i in found]
-    )  # fmt: skip
+    rows = [[when(i.modified), i.size] for i in found]
+    current.out.table("reports", ["written", "bytes"], rows, details=[i.key for i in found])
 
 
 @report_app.command("get")
@@ -155,13 +160,24 @@ def cost(context: typer.Context) -> None:
 def cost_report(
     context: typer.Context,
     hours: Annotated[float, typer.Option(help="How far back.", min=0.1)] = 24,
+    bill: Annotated[bool, typer.Option(help="Also ask Cost Explorer, which costs a cent a request.")] = False,
 ) -> None:
-    """What this stack used in the last hours, at list price, and what it was billed where the account tells."""
+    """What this stack used in the last hours, at list price, and what it was billed where the account tells.
+
+    Example: `mlops cost report --hours 168 --bill`
+    """
     current = session(context)
     with current.out.spinner("metering"):
-        found = current.workbench.invoke("cost_report", {"task": "report", "hours": hours})
+        found = current.workbench.invoke("cost_report", {"task": "report", "hours": hours, "bill": bill})
+    if found["status"] != "reported":
+        raise MlopsError(found.get("message", "no report was made"), code="invalid_request")
     current.out.result(found)
-@@COST@@
+    figures = [[label, f"{found[key]} USD"] for label, key in _FIGURES if found.get(key) is not None]
+    current.out.table(f"{found['start'][:16]} to {found['end'][:16]} UTC", ["what", "cost"], figures)
+    if not found["complete"]:
+        current.out.say(f"not counted, for want of a price or a measurement: {', '.join(found['unknown'])}")
+    current.out.say(f"budget: {found['budget_state']}")
+    current.out.say(f"report: mlops report get {found['html_key']}")
 
 
 @cost_app.command("estimate")

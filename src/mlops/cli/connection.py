@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from mlops.errors import ConfigurationError, NotFoundError
 
@@ -30,14 +32,6 @@ class Connection:
     api_url: str
     local: bool
     outputs: dict[str, str] = field(default_factory=dict)
-
-    def output(self, name: str) -> str:
-        try:
-            return self.outputs[name]
-        except KeyError:
-            raise NotFoundError(
-                f"the stack '{self.stack}' has no output {name}: it was deployed by another version; deploy it again"
-            ) from None
 
 
 def local_stacks(start: Path | None = None) -> Iterator[tuple[str, Path]]:
@@ -69,9 +63,11 @@ def use_stack(stack: str | None, profile: str | None, region: str | None) -> str
     if name is None:
         name = next(iter(found), "serverless-mlops")
     if name in found:
-        port = json.loads(found[name].read_text())["port"]
-        os.environ.update(_LOCAL_CREDENTIALS, AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}")
+        os.environ.update(_LOCAL_CREDENTIALS, AWS_ENDPOINT_URL=f"http://127.0.0.1:{_port(found[name])}")
     if profile:
+        # As with the AWS CLI, a profile that was named goes before keys in the environment.
+        for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+            os.environ.pop(variable, None)
         os.environ["AWS_PROFILE"] = profile
     if region:
         os.environ["AWS_REGION"] = os.environ["AWS_DEFAULT_REGION"] = region
@@ -86,27 +82,56 @@ def connect(stack: str | None = None, profile: str | None = None, region: str | 
     NotFoundError
         when there is no such stack.
     ConfigurationError
-        when there are no credentials, or the endpoint does not answer.
+        when a local stack does not answer, or there are neither local stacks nor AWS credentials.
     """
     name = use_stack(stack, profile, region)
+    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
+    local = urlsplit(endpoint).hostname in ("127.0.0.1", "localhost")
+    if local and not _answers(endpoint):
+        raise ConfigurationError(
+            f"the local stack '{name}' does not answer at {endpoint}: `make up` starts one, "
+            f"`make down STACK={name}` removes what is left of it"
+        )
     # boto3 takes a third of a second to import: `mlops --help` does not wait for it.
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import ClientError, NoCredentialsError, NoRegionError
 
     from mlops.aws.clients import client
 
     try:
         described = client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
     except ClientError as error:
-        if "does not exist" in str(error):
-            raise NotFoundError(
-                f"no stack '{name}' here: deploy it (`make up` on this machine, `make deploy ENV=staging` to an "
-                "account), or name another with --stack"
-            ) from error
-        raise ConfigurationError(f"AWS refused to describe the stack '{name}': {error}") from error
-    except BotoCoreError as error:
-        raise ConfigurationError(f"AWS cannot be reached: {error}") from error
+        if "does not exist" not in str(error):
+            raise
+        raise NotFoundError(
+            f"no stack '{name}' here: deploy it (`make up` on this machine, `make deploy ENV=staging` to an "
+            "account), or name another with --stack"
+        ) from error
+    except (NoCredentialsError, NoRegionError) as error:
+        running = ", ".join(known for known, _ in local_stacks())
+        raise ConfigurationError(
+            f"no stack '{name}' on this machine (`make up` starts one; running: {running or 'none'}), and for an AWS "
+            f"account: {error}"
+        ) from error
     outputs = {o["OutputKey"]: o["OutputValue"] for o in described.get("Outputs", [])}
-    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
-    local = endpoint.startswith(("http://127.0.0.1", "http://localhost"))
     api_url = f"{endpoint}/restapis/{outputs.get('ApiId')}/v1/_user_request_" if local else outputs.get("ApiUrl", "")
     return Connection(name, api_url, local, outputs)
+
+
+def _port(notes: Path) -> int:
+    try:
+        port: int = json.loads(notes.read_text(encoding="utf-8"))["port"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(
+            f"{notes} is damaged: `make down STACK={notes.parent.name}` and `make up` make it anew"
+        ) from error
+    return port
+
+
+def _answers(endpoint: str) -> bool:
+    """Whether something listens there. An AWS client would try again for ten seconds before it says no."""
+    found = urlsplit(endpoint)
+    try:
+        with socket.create_connection((found.hostname or "", found.port or 80), timeout=5):
+            return True
+    except OSError:
+        return False

@@ -8,20 +8,23 @@ from typing import Annotated, Any
 import typer
 
 from mlops.cli.app import Session, session
+from mlops.cli.output import when
 from mlops.errors import ContractError, NotFoundError
 
-SCHEMA_HINT = "reference: docs/contract.md"
-
-#: How the pipeline's results read to a person.
+#: How the pipeline's outcomes read to a person; others are their own words.
 OUTCOMES = {
-    "rejected": "[red]rejected[/]: kept apart with its reason, nothing was lost",
+    "rejected": "rejected: kept apart with its reason, nothing was lost",
     "duplicate": "nothing new: these rows are known",
     "not_launched": "accepted; no training was launched",
-    "released": "accepted, trained, released",
+    "not_trainable": "accepted; nothing could be trained",
+    "unchanged": "accepted; this version exists already",
+    "needs_approval": "trained; a person must approve the version",
+    "release_started": "trained, accepted; its release is under way: mlops status",
 }
 
 
 def register(app: typer.Typer) -> None:
+    """Add these commands to the parser."""
     app.command("init", rich_help_panel="Data")(init)
     app.command("check", rich_help_panel="Data")(check)
     app.command("push", rich_help_panel="Data")(push)
@@ -48,19 +51,22 @@ def init(
     from mlops.contract.source import dump
 
     current = session(context)
-    _must_exist(file)
+    must_exist(file)
     inferred = infer(file, target, name=name)
     path = out or Path("models") / f"{inferred.contract.name}.yaml"
     if path.exists() and not force:
         raise ContractError(f"{path} exists; --force overwrites it, --out or --name writes another")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(dump(inferred.contract), encoding="utf-8")
+    path.write_text(dump(inferred.contract, inferred.columns), encoding="utf-8")
     current.out.result({"path": str(path), "contract": inferred.contract.to_dict(), "notes": list(inferred.notes)})
     current.out.table(
         f"{inferred.contract.name}: {inferred.contract.task} of {target}",
         ["feature", "type", "missing", "range or levels"],
         [[f.name, f.type, "yes" if f.nullable else "", _domain(f)] for f in inferred.contract.features],
+        elastic=["range or levels", "feature"],
     )
+    if inferred.notes:
+        current.out.say("guessed")
     for note in inferred.notes:
         current.out.say(f"  • {note}")
     current.out.say(f"\nwritten: {path}\nnext:    mlops push {path}")
@@ -70,8 +76,13 @@ def check(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help="Contract (YAML).")],
     data: Annotated[Path | None, typer.Option(help="Also hold this data file to it, without uploading.")] = None,
-) -> None:
-    """Check a contract, and a data file against it, before anything is uploaded."""
+) -> int:
+    """Check a contract, and a data file against it, before anything is uploaded.
+
+    Needs no stack. Exit code 1 when the contract is wrong or the data file would be rejected as a whole.
+
+    Example: `mlops check models/churn.yaml --data march.csv`
+    """
     current = session(context)
     contract = _load(file)
     result: dict[str, Any] = {"contract": contract.name, "digest": contract.digest(), "valid": True}
@@ -79,11 +90,12 @@ def check(
     if data is not None:
         from mlops.data.local import check_file
 
-        _must_exist(data)
+        must_exist(data)
         found = check_file(data, contract)
         result["data"] = found
         _rows(current, found)
     current.out.result(result)
+    return 1 if result.get("data", {}).get("status") == "rejected" else 0
 
 
 def push(
@@ -91,7 +103,10 @@ def push(
     files: Annotated[list[Path], typer.Argument(help="Contracts (YAML).")],
     reason: Annotated[str, typer.Option(help="Why; kept in the ledger.")] = "contract pushed",
 ) -> None:
-    """Put contracts in force on the stack. Uploads and retrainings from now on are held to them."""
+    """Put contracts in force on the stack. Uploads and retrainings from now on are held to them.
+
+    Example: `mlops push models/*.yaml --reason "age is asked for since March"`
+    """
     current = session(context)
     contracts = [_load(f) for f in files]
     results = []
@@ -99,6 +114,11 @@ def push(
         changed = current.workbench.push_contract(contract, actor=current.actor, reason=reason)
         results.append({"model": contract.name, "digest": contract.digest(), "changed": changed})
         current.out.say(f"{contract.name}: {'in force now' if changed else 'was in force already'}")
+    serving = [c.name for c in contracts if current.workbench.registry.in_state(c.name, "champion")]
+    if any(r["changed"] and r["model"] not in serving for r in results):
+        answer = current.workbench.announce(actor=current.actor, reason="a new model has a contract")
+        if answer["status"] == "refused":
+            current.out.note(f"note: the API does not know the new model yet: {'; '.join(answer['reasons'])}")
     current.out.result(results)
 
 
@@ -113,9 +133,11 @@ def upload(
 
     Good rows are accepted, bad rows kept apart with reasons. When the contract's policy says so, a training follows.
     Exit code 0 when rows were accepted or all were known, 1 when the file was rejected.
+
+    Example: `mlops upload churn march.csv`
     """
     current = session(context)
-    _must_exist(file)
+    must_exist(file)
     if current.workbench.registry.contract(model) is None:
         current.out.note(f"note: no contract for '{model}' is in force; the file will be quarantined (mlops push)")
     with current.out.bytes_bar(f"uploading {file.name}", file.stat().st_size) as advance:
@@ -132,7 +154,9 @@ def upload(
     if result:
         _rows(current, result)
     outcome = str(ended.output.get("outcome", ended.status))
-    current.out.say(f"pipeline: {outcome} {ended.output.get('explanation', '')}".rstrip())
+    current.out.say(f"pipeline: {OUTCOMES.get(outcome, outcome)}")
+    if ended.output.get("explanation"):
+        current.out.say(f"  {ended.output['explanation']}")
     if ended.status != "SUCCEEDED":
         return 1
     return 1 if result and result.get("status") == "rejected" else 0
@@ -145,7 +169,7 @@ def status(
     """What is in force, what serves, and what the pipeline has done lately."""
     current = session(context)
     bench = current.workbench
-    rows, result = [], []
+    rows, details, result = [], [], []
     for name in [model] if model else bench.registry.models():
         contract = bench.registry.contract(name)
         if contract is None:
@@ -154,8 +178,7 @@ def status(
         challenger = bench.registry.in_state(name, "challenger")
         dataset = bench.registry.current_dataset(name)
         training = bench.registry.holder(name, "train")
-        metric = contract.metric
-        score = champion.metrics.get(metric) if champion else None
+        score = champion.metrics.get(contract.metric) if champion else None
         result.append(
             {
                 "model": name, "task": contract.task, "champion": champion, "challenger": challenger,
@@ -165,30 +188,39 @@ def status(
         rows.append(
             [
                 name, contract.task, dataset.rows if dataset else 0, champion.version if champion else None,
-                f"{metric} {score:.4g}" if score is not None else None,
-                challenger.version if challenger else None, training,
+                f"{contract.metric} {score:.4g}" if score is not None else None,
             ]
         )  # fmt: skip
+        now = [f"challenger {challenger.version}"] if challenger else []
+        details.append("; ".join(now + ([f"training {training}"] if training else [])))
     executions = bench.executions(limit=10)
-    current.out.result({"stack": bench.stack, "models": result, "executions": executions})
+    current.out.result(
+        {"stack": bench.stack, "api_url": bench.api_url, "models": result, "executions": executions}
+    )  # fmt: skip
+    current.out.say(f"stack {bench.stack}, API {bench.api_url}")
+    headers = ["model", "task", "rows", "champion", "metric"]
+    current.out.table("models", headers, rows, elastic=["model", "task"], details=details)
     current.out.table(
-        f"stack {bench.stack}",
-        ["model", "task", "rows", "champion", "metric", "challenger", "training"],
-        rows,
+        "latest pipeline executions",
+        ["started", "status", "name"],
+        [[when(e.started), e.status, e.name] for e in executions],
+        elastic=["name"],
     )
-    current.out.table("latest pipeline executions", ["name", "status"], [[e.name, e.status] for e in executions])
 
 
 def _load(file: Path) -> Any:
     from mlops.contract.source import load
 
-    _must_exist(file)
+    must_exist(file)
     return load(file)
 
 
-def _must_exist(file: Path) -> None:
+def must_exist(file: Path) -> None:
+    """NotFoundError when ``file`` is none."""
+    if not file.exists():
+        raise NotFoundError(f"{file}: no such file")
     if not file.is_file():
-        raise NotFoundError(f"{file} is not a file")
+        raise NotFoundError(f"{file} is a folder, not a file")
 
 
 def _domain(feature: Any) -> str:
@@ -213,6 +245,8 @@ def _rows(current: Session, result: Any) -> None:
     if reasons:
         current.out.table(
             "reasons",
-            ["code", "column", "rows", "what"],
-            [[r["code"], r.get("column"), r.get("count"), r["message"]] for r in reasons],
+            ["code", "column", "rows"],
+            [[r["code"], r.get("column"), r.get("count")] for r in reasons],
+            elastic=["column"],
+            details=[r["message"] for r in reasons],
         )

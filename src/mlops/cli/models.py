@@ -10,14 +10,20 @@ from typing import Annotated, Any
 import typer
 
 from mlops.cli.app import Session, session
+from mlops.cli.data import must_exist
+from mlops.cli.output import when
 from mlops.errors import MlopsError, NotFoundError
 
-models_app = typer.Typer(no_args_is_help=True, help="Versions of models: list, show, compare, import.")
+models_app = typer.Typer(help="Versions of models: list (when nothing else is said), show, compare, import.")
 
 Reason = Annotated[str, typer.Option(help="Why; kept in the ledger.")]
+Model = Annotated[str, typer.Argument(help="Name of the model.")]
+Version = Annotated[str, typer.Argument(help="A version, as `mlops models list` names it.")]
+Wait = Annotated[bool, typer.Option(help="Wait until it has ended, and show where it is.")]
 
 
 def register(app: typer.Typer) -> None:
+    """Add these commands to the parser."""
     app.add_typer(models_app, name="models", rich_help_panel="Models")
     for name, command in (
         ("train", train), ("retrain", retrain), ("release", release), ("rollback", rollback), ("drift", drift),
@@ -25,22 +31,35 @@ def register(app: typer.Typer) -> None:
         app.command(name, rich_help_panel="Models")(command)
 
 
+@models_app.callback(invoke_without_command=True)
+def models(context: typer.Context) -> None:
+    """Versions of models: list (when nothing else is said), show, compare, import."""
+    if context.invoked_subcommand is None:
+        list_(context, model=None)
+
+
 @models_app.command("list")
-def list_(context: typer.Context, model: Annotated[str | None, typer.Argument()] = None) -> None:
+def list_(
+    context: typer.Context, model: Annotated[str | None, typer.Argument(help="One model; all when not given.")] = None
+) -> None:
     """Every version and its state, newest first."""
     current = session(context)
     bench = current.workbench
+    if model:
+        _known(current, model)
     found = [v for name in ([model] if model else bench.registry.models()) for v in bench.registry.versions(name)]
     current.out.result(found)
     current.out.table(
         "versions",
-        ["model", "version", "state", "created", "data set", "reason"],
-        [[v.model, v.version, v.state, v.created_at[:19], v.dataset_version[:12], v.reason] for v in found],
+        ["model", "version", "state", "created", "data set"],
+        [[v.model, v.version, v.state, when(v.created_at), v.dataset_version] for v in found],
+        elastic=["model", "data set"],
+        details=[v.reason for v in found],
     )
 
 
 @models_app.command("show")
-def show(context: typer.Context, model: str, version: str) -> None:
+def show(context: typer.Context, model: Model, version: Version) -> None:
     """One version: lineage, metrics, state."""
     import json
 
@@ -53,11 +72,11 @@ def show(context: typer.Context, model: str, version: str) -> None:
     rows = [["state", found.state], ["created", found.created_at], ["data set", found.dataset_version]]
     rows += [[k, v] for k, v in sorted(manifest["metrics"].items())]
     rows += [[k, v] for k, v in sorted(manifest["lineage"].items()) if not isinstance(v, dict | list)]
-    current.out.table(f"{model}/{version}", ["what", "value"], rows)
+    current.out.table(f"{model}/{version}", ["what", "value"], rows, elastic=["value"])
 
 
 @models_app.command("compare")
-def compare(context: typer.Context, model: str, first: str, second: str) -> None:
+def compare(context: typer.Context, model: Model, first: Version, second: Version) -> None:
     """Two versions side by side."""
     current = session(context)
     a, b = _version(current, model, first), _version(current, model, second)
@@ -92,22 +111,23 @@ def train(
     The folder can be looked at, and sent through the gates with `mlops models import`.
     """
     from mlops.contract.source import load
-    from mlops.data.reading import Rejection
+    from mlops.data.outcome import Rejection
     from mlops.data.validation import validate_file
     from mlops.training.local import train_files
 
     current = session(context)
     for path in (contract, file):
-        if not path.is_file():
-            raise NotFoundError(f"{path} is not a file")
+        must_exist(path)
     loaded = load(contract)
     with tempfile.TemporaryDirectory() as work:
         checked = validate_file(file, loaded, Path(work))
         if isinstance(checked, Rejection):
             raise MlopsError(checked.message, code=checked.code)
+        if checked.rejection is not None:
+            raise MlopsError(checked.rejection.message, code=checked.rejection.code)
         with current.out.spinner("training") as say:
             trained = train_files(
-                checked.accepted, loaded, out, listen=lambda p: say(f"training: {p.stage} {p.percent:.0f} %")
+                checked.columns, loaded, out, listen=lambda p: say(f"training: {p.stage} {p.percent:.0f} %")
             )
     manifest = trained.manifest
     folder = out / manifest.version
@@ -118,9 +138,10 @@ def train(
     current.out.say(f"written: {folder}\nnext:    mlops models import {folder} --reason '…'")
 
 
-def retrain(context: typer.Context, model: str, reason: Reason, wait: bool = True) -> int:
+def retrain(context: typer.Context, model: Model, reason: Reason, wait: Wait = True) -> int:
     """Launch a retraining by hand. The contract's policy applies: one run at a time, budget, cool-down."""
     current = session(context)
+    _known(current, model)
     decided = current.workbench.invoke(
         "retrain_launcher",
         {
@@ -136,7 +157,7 @@ def retrain(context: typer.Context, model: str, reason: Reason, wait: bool = Tru
     return _follow(current, decided["run_id"], wait)
 
 
-def release(context: typer.Context, model: str, version: str, reason: Reason, wait: bool = True) -> int:
+def release(context: typer.Context, model: Model, version: Version, reason: Reason, wait: Wait = True) -> int:
     """Start a version's release by hand: shadow, canary, live, with the contract's steps and limits."""
     current = session(context)
     _version(current, model, version)
@@ -146,28 +167,28 @@ def release(context: typer.Context, model: str, version: str, reason: Reason, wa
 
 def rollback(
     context: typer.Context,
-    model: str,
+    model: Model,
     reason: Reason,
     to: Annotated[str | None, typer.Option(help="Version to go back to; the champion before when not given.")] = None,
 ) -> int:
     """Make an earlier champion serve again, with exactly its answers. One alias move: no training, no build."""
     current = session(context)
-    request = {"action": "manual_rollback", "model": model, "actor": current.actor, "reason": reason}
-    done = current.workbench.invoke("release", request | ({"to": to} if to else {}))
+    done = current.workbench.rollback(model, actor=current.actor, reason=reason, to=to)
     current.out.result(done)
-    current.out.say(f"{done.get('status')}: {done.get('explanation') or '; '.join(done.get('reasons', []))}")
-    return 0 if done.get("status") in ("rolled_back", "unchanged") else 1
+    current.out.say(f"{done.get('status')}: {'; '.join(done.get('reasons', []))}")
+    return 0 if done.get("status") == "rolled_back" else 1
 
 
 def drift(
     context: typer.Context,
     model: Annotated[str | None, typer.Argument(help="One model; all when not given.")] = None,
-    hours: Annotated[float | None, typer.Option(help="Window; the contract's when not given.")] = None,
+    hours: Annotated[float | None, typer.Option(help="Window; the contract's when not given.", min=0.01)] = None,
 ) -> None:
     """Compare live traffic with the baseline of the version that serves, now."""
     current = session(context)
     request: dict[str, Any] = {"task": "window"}
     if model:
+        _known(current, model)
         request["model"] = model
     if hours:
         request["hours"] = hours
@@ -178,7 +199,8 @@ def drift(
         current.out.say(f"{result['model']}: {result['status']} ({result.get('rows', 0)} rows)")
         rows = [[d["feature"], d["method"], d["value"], d["threshold"]] for d in result.get("drifted", [])]
         if rows:
-            current.out.table("drifted", ["feature", "method", "value", "threshold"], rows)
+            headers = ["feature", "method", "value", "threshold"]
+            current.out.table("drifted", headers, rows, elastic=["feature"])
 
 
 def _follow(current: Session, execution: str, wait: bool, machine: str = "PipelineArn") -> int:
@@ -189,8 +211,14 @@ def _follow(current: Session, execution: str, wait: bool, machine: str = "Pipeli
     with current.out.spinner("waiting") as say:
         ended = current.workbench.wait(execution, machine, seconds=3600, on_state=lambda s: say(f"at {s}"))
     current.out.result(ended)
-    current.out.say(f"{ended.status}: {ended.output.get('status', '')} {ended.output.get('explanation', '')}".rstrip())
+    told = [ended.output.get(name, "") for name in ("outcome", "status", "explanation")]
+    current.out.say(f"{ended.status}: {' '.join(str(word) for word in told if word)}")
     return 0 if ended.status == "SUCCEEDED" else 1
+
+
+def _known(current: Session, model: str) -> None:
+    if current.workbench.registry.contract(model) is None:
+        raise NotFoundError(f"no model '{model}'; `mlops status` lists all")
 
 
 def _version(current: Session, model: str, version: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,50 +13,68 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.text import Text
+
+from mlops.cli import layout
 
 
 class Output:
-    """Where a command's result goes. Progress and notes go to standard error, so that results can be piped."""
+    """Where a command's result goes. Progress and notes go to standard error, so that results can be piped.
 
-    def __init__(self, as_json: bool) -> None:
+    Texts are printed as they are: what a stack says may hold brackets, and must not steer the terminal.
+
+    Parameters
+    ----------
+    as_json : print results as JSON and no words.
+    wide : do not shorten tables to the terminal's width. What is piped is never shortened.
+    """
+
+    def __init__(self, as_json: bool, wide: bool = False, console: Console | None = None) -> None:
         self.as_json = as_json
-        self.console = Console(highlight=False)
+        self.console = console or Console(highlight=False)
         self.notes = Console(stderr=True, highlight=False)
+        self.width = None if wide or not self.console.is_terminal else self.console.width
 
     def result(self, value: Any) -> None:
         """A JSON result; nothing when words for people were asked for."""
         if self.as_json:
             print(json.dumps(plain(value), indent=2, ensure_ascii=False))
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, style: str = "") -> None:
         """Words for people on standard output."""
         if not self.as_json:
-            self.console.print(text, soft_wrap=True)
+            self._print(self.console, text, style)
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, style: str = "") -> None:
         """Words for people on standard error."""
-        self.notes.print(text, soft_wrap=True)
+        self._print(self.notes, text, style)
 
-    def table(self, title: str, headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """A table for people."""
+    def table(
+        self,
+        title: str,
+        headers: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        *,
+        elastic: Sequence[str] = (),
+        details: Sequence[str] | None = None,
+    ) -> None:
+        """A table for people; see :func:`mlops.cli.layout.lines`."""
         if self.as_json:
             return
         if not rows:
-            self.console.print(f"{title}: none")
+            self.say(f"{title}: none")
             return
-        table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-        for header in headers:
-            table.add_column(header, overflow="fold")
-        for row in rows:
-            table.add_row(*[_cell(v) for v in row])
-        self.console.print(table)
+        self.say(title, "bold")
+        cells = [[cell(v) for v in row] for row in rows]
+        texts = None if details is None else [layout.clean(d) for d in details]
+        for line in layout.lines(headers, cells, width=self.width, elastic=elastic, details=texts):
+            self.say(line)
 
     @contextmanager
     def spinner(self, text: str) -> Iterator[Any]:
         """Progress without a known end; yields a function that changes the text."""
         with Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
+            SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn(),
             console=self.notes, transient=True, disable=not sys.stderr.isatty(),
         ) as progress:  # fmt: skip
             task = progress.add_task(text, total=None)
@@ -65,11 +84,16 @@ class Output:
     def bytes_bar(self, text: str, total: int) -> Iterator[Any]:
         """Progress of a transfer; yields a function that takes the bytes sent since the last call."""
         with Progress(
-            TextColumn(text), BarColumn(), DownloadColumn(), TimeElapsedColumn(),
+            TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeElapsedColumn(),
             console=self.notes, transient=True, disable=not sys.stderr.isatty(),
         ) as progress:  # fmt: skip
             task = progress.add_task(text, total=total)
             yield lambda sent: progress.advance(task, sent)
+
+    @staticmethod
+    def _print(console: Console, text: str, style: str) -> None:
+        lines = [layout.clean(line) for line in text.split("\n")]
+        console.print(Text("\n".join(lines), style=style), soft_wrap=True)
 
 
 def plain(value: Any) -> Any:
@@ -80,16 +104,26 @@ def plain(value: Any) -> Any:
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(v) for v in value]
-    if isinstance(value, datetime):
-        return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no word for it
     if value is None or isinstance(value, str | int | float | bool):
         return value
-    return str(value)
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value as a table shows it."""
     if value is None:
         return "-"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return str(value).replace("[", "\\[")
+    return layout.clean(str(value))
+
+
+def when(time: str) -> str:
+    """An ISO 8601 time to the minute, in UTC as the stack writes it.
+
+    >>> when("2026-11-22T11:21:56.950711+00:00")
+    '2026-11-22 11:21'
+    """
+    return time[:16].replace("T", " ")

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from mlops.cli import faults
 from mlops.cli.app import session
 from mlops.errors import MlopsError
 
+#: As in :data:`mlops.security.tokens.SCOPES` (a test compares), which is slow to import.
 SCOPES = ("predict", "models:read", "models:write", "audit:read")
+ALL_MODELS = "*"
 
 
 def register(app: typer.Typer) -> None:
+    """Add these commands to the parser."""
     app.command("predict", rich_help_panel="Serving")(predict)
     app.command("token", rich_help_panel="Serving")(token)
 
@@ -37,20 +42,24 @@ def predict(
     if not records:
         raise MlopsError("no record: give --row '{…}' or --file records.jsonl", code="no_record")
     bearer = use_token or current.workbench.token(subject=current.actor, models=[model], minutes=5)
-    answer = current.workbench.predict(model, records, bearer)
+    try:
+        answer = current.workbench.predict(model, records, bearer)
+    except (OSError, http.client.HTTPException) as error:
+        raise faults.of_http(error, current.workbench.api_url) from error
     current.out.result(answer.body)
     if answer.status != 200:
-        error = answer.body.get("error", answer.body) if isinstance(answer.body, dict) else answer.body
+        told = answer.body.get("error", answer.body) if isinstance(answer.body, dict) else answer.body
+        message = told.get("message", told) if isinstance(told, dict) else told
         if not current.out.as_json:
-            message = error.get("message", error) if isinstance(error, dict) else error
-            current.out.note(f"[red]{answer.status}[/] {message}")
-            for detail in error.get("details", []) if isinstance(error, dict) else []:
+            current.out.note(f"{answer.status} {message}", "red")
+            for detail in told.get("details", []) if isinstance(told, dict) else []:
                 current.out.note(f"  • {json.dumps(detail, ensure_ascii=False)}")
         return 1
     current.out.table(
         f"{model} {answer.body['version']}",
-        ["record", "prediction", "", "inference id"],
+        ["record", "prediction", "probabilities", "inference id"],
         [[i, *_prediction(p), p.get("id")] for i, p in enumerate(answer.body["predictions"])],
+        elastic=["probabilities", "inference id"],
     )
     return 0
 
@@ -60,7 +69,7 @@ def token(
     subject: Annotated[str | None, typer.Option(help="Whom the token is for; you when not given.")] = None,
     scope: Annotated[list[str] | None, typer.Option(help=f"What it allows: {', '.join(SCOPES)}.")] = None,
     model: Annotated[list[str] | None, typer.Option(help="Models it is limited to; all when not given.")] = None,
-    minutes: Annotated[float, typer.Option(help="How long it is valid.")] = 60,
+    minutes: Annotated[float, typer.Option(help="How long it is valid.", min=1)] = 60,
 ) -> None:
     """Make a token for the API, signed with the stack's own key.
 
@@ -71,8 +80,9 @@ def token(
     unknown = [s for s in scopes if s not in SCOPES]
     if unknown:
         raise MlopsError(f"unknown scope '{unknown[0]}'; known: {', '.join(SCOPES)}", code="unknown_scope")
-    limits = {"models": model} if model else {}
-    made = current.workbench.token(subject=subject or current.actor, scopes=scopes, minutes=minutes, **limits)
+    made = current.workbench.token(
+        subject=subject or current.actor, scopes=scopes, models=model or [ALL_MODELS], minutes=minutes
+    )
     current.out.result({"token": made})
     if not current.out.as_json:
         typer.echo(made)
@@ -89,11 +99,17 @@ def _record(text: str) -> dict[str, Any]:
 
 
 def _records(file: Path) -> list[dict[str, Any]]:
-    text = file.read_text(encoding="utf-8")
     try:
-        found = json.loads(text) if text.lstrip().startswith("[") else [json.loads(x) for x in text.splitlines() if x]
-    except ValueError as error:
+        text = file.read_text(encoding="utf-8-sig")
+        if text.lstrip().startswith("["):
+            found = json.loads(text)
+        else:
+            found = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except ValueError as error:  # not UTF-8 is one, too
         raise MlopsError(f"{file} is neither a JSON list nor JSONL: {error}", code="bad_record") from error
+    wrong = next((i for i, record in enumerate(found, start=1) if not isinstance(record, dict)), None)
+    if wrong is not None:
+        raise MlopsError(f'{file}: record {wrong} is no JSON object such as {{"age": 42}}', code="bad_record")
     return list(found)
 
 

@@ -1,17 +1,28 @@
-"""Commands about stacks as such: bootstrap."""
+"""Commands about stacks as such: bootstrap, logs, and the contract's schema."""
 
 from __future__ import annotations
 
+import json
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 
 from mlops.cli import connection
 from mlops.cli.app import session
+from mlops.errors import MlopsError
+
+contract_app = typer.Typer(help="The contract's format.")
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def register(app: typer.Typer) -> None:
+    """Add these commands to the parser."""
     app.command("bootstrap", rich_help_panel="Stack")(bootstrap)
+    app.command("logs", rich_help_panel="Stack")(logs)
+    app.add_typer(contract_app, name="contract", rich_help_panel="Data")
 
 
 def bootstrap(
@@ -29,9 +40,69 @@ def bootstrap(
     from mlops.aws.bootstrap import bootstrap as make
 
     if not yes:
-        typer.confirm(f"make the parameters and keys of stack '{name}'?", abort=True)
+        typer.confirm(f"make the parameters and keys of stack '{name}'?", abort=True, err=True)
     made = make(name)
     current.out.result(made)
     current.out.table(
-        f"stack {name}", ["what", "for", ""], [[m.name, m.purpose, "made" if m.made else "was there"] for m in made]
+        f"stack {name}",
+        ["what", "", "for"],
+        [[m.name, "made" if m.made else "was there", m.purpose] for m in made],
+        elastic=["for"],
     )
+
+
+def logs(
+    context: typer.Context,
+    function: Annotated[str, typer.Argument(help="Function, such as predict or ingest-validate.")],
+    since: Annotated[str, typer.Option(help="How far back: 30s, 10m, 2h, 1d.")] = "10m",
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until interrupted.")] = False,
+    pattern: Annotated[str, typer.Option(help="CloudWatch Logs filter pattern.")] = "",
+) -> None:
+    """Print a function's log. With `--json --follow`, one JSON object on each line.
+
+    Example: `mlops logs predict --since 1h --pattern ERROR`
+    """
+    current = session(context)
+    start = datetime.now(UTC) - duration(since)
+    if current.out.as_json and not follow:
+        found = current.workbench.logs(function, since=start, pattern=pattern)
+        current.out.result([{"time": time, "message": message} for time, message in found])
+        return
+    for time, message in current.workbench.logs(function, since=start, pattern=pattern, follow=follow):
+        if current.out.as_json:
+            print(json.dumps({"time": time.isoformat(), "message": message}, ensure_ascii=False), flush=True)
+        else:
+            current.out.say(f"{time:%H:%M:%S} {message}")
+
+
+@contract_app.callback(invoke_without_command=True)
+def contract(context: typer.Context) -> None:
+    """The contract's format."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@contract_app.command("schema")
+def schema(context: typer.Context) -> None:
+    """Print the JSON Schema of contracts, for editors: `mlops contract schema > contract.schema.json`."""
+    from mlops.contract.schema import schema as found
+
+    session(context)
+    typer.echo(json.dumps(found(), indent=2, ensure_ascii=False))
+
+
+def duration(text: str) -> timedelta:
+    """A span of time such as ``10m``.
+
+    Raises
+    ------
+    MlopsError
+        when it is none.
+
+    >>> duration("90s")
+    datetime.timedelta(seconds=90)
+    """
+    match = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    if not match:
+        raise MlopsError(f"--since {text}: give a number with s, m, h or d, such as 10m", code="usage")
+    return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
