@@ -48,6 +48,7 @@ class ObjectStore(Protocol):
 
 
 def incoming_key(model: str, name: str) -> str:
+    """An upload, as its sender named it."""
     return f"incoming/{model}/{name}"
 
 
@@ -57,6 +58,7 @@ def part_prefix(model: str, part_id: str) -> str:
 
 
 def dataset_manifest_key(model: str, version: str) -> str:
+    """A data-set version: which parts it has."""
     return f"datasets/{model}/versions/{version}/manifest.json"
 
 

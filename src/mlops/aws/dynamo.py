@@ -142,6 +142,7 @@ def encode(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def decode(item: Mapping[str, Any]) -> Item:
+    """A stored item as Python values: numbers are whole, the rest is text."""
     return {name: int(value["N"]) if "N" in value else value["S"] for name, value in item.items()}
 
 

@@ -177,6 +177,7 @@ class Contract:
         return "roc_auc" if len(self.target.classes) == 2 else "log_loss"
 
     def feature(self, name: str) -> Feature:
+        """The feature of that name; KeyError when there is none."""
         for feature in self.features:
             if feature.name == name:
                 return feature

@@ -63,6 +63,7 @@ class Facts:
         return sum((x.amount for x in chosen if x.amount is not None), ZERO) * self.monthly
 
     def first(self, key: str) -> Decimal | None:
+        """The price of the first unit, in US dollars; None when it is not known."""
         price = self.prices.price(key, self.usage.region)
         return price.first if isinstance(price, Price) else None
 

@@ -62,6 +62,7 @@ class Bill:
         return _sums(self.charges, lambda c: c.record)
 
     def by_day(self) -> dict[date, Decimal]:
+        """US dollars by day, in order."""
         found: dict[date, Decimal] = {}
         for charge in self.charges:
             found[charge.day] = found.get(charge.day, ZERO) + charge.usd

@@ -23,6 +23,7 @@ class Budget:
 
     @property
     def state(self) -> State:
+        """Where the month stands: spent goes before expected."""
         if self.limit is None:
             return "none"
         if self.spent > self.limit:

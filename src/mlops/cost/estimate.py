@@ -72,6 +72,7 @@ class Estimate:
         return group([*self.idle_lines, *self.load_lines], lambda x: x.service)
 
     def prices(self) -> list[Price]:
+        """Every price that the estimate used, once, by key."""
         lines = [*self.idle_lines, *self.load_lines, *(x for o in self.offers for x in o.lines)]
         found = {x.price.key: x.price for x in lines if isinstance(x.price, Price)}
         return [found[key] for key in sorted(found)]

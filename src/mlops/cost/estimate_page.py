@@ -15,6 +15,7 @@ from mlops.report.markup import Markup, join
 
 
 def to_json(found: Estimate) -> bytes:
+    """The estimate for programs, UTF-8."""
     return json.dumps(found.to_dict(), indent=1, ensure_ascii=False).encode()
 
 

@@ -53,6 +53,7 @@ class Sample:
 
     @property
     def max_memory_mb(self) -> int | None:
+        """The most that an invocation used; None when that was not measured."""
         used = [i.used_mb for i in self.invocations if i.used_mb]  # the local engine reports 0: not measured
         return max(used) if used else None
 

@@ -22,6 +22,7 @@ _COLUMNS = (
 
 
 def to_json(report: CostReport) -> bytes:
+    """The report for programs, UTF-8."""
     return json.dumps(report.to_dict(), indent=1, ensure_ascii=False).encode()
 
 

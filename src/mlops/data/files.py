@@ -216,6 +216,7 @@ def _check_parquet(path: Path, head: bytes) -> None:
 
 
 def encrypted_parquet() -> Rejection:
+    """Why a Parquet file with encryption of its own is not read."""
     return Rejection(
         "encrypted", "The Parquet file is encrypted. Upload it without Parquet encryption; the bucket encrypts it."
     )

@@ -32,6 +32,8 @@ Reader = Callable[[ObjectStore, str, datetime, datetime], Iterable[CaptureLine]]
 
 
 class Events(Protocol):
+    """Where an event is put."""
+
     def put(self, detail_type: str, detail: Mapping[str, Any]) -> None: ...
 
 

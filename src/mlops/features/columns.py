@@ -140,4 +140,5 @@ def float_column(name: str, type_: str, values: Sequence[float | None] | FloatAr
 
 
 def from_mapping(table: Mapping[str, Column]) -> Columns:
+    """Columns in the order of the mapping."""
     return Columns(tuple(table.values()))

@@ -132,6 +132,7 @@ class Application:
         exchange.lines.append(line)
 
     def route(self, exchange: Exchange) -> Response:
+        """The answer to a request; the common route imports nothing."""
         event = exchange.event
         if event.get("path") == "/predict" and event.get("httpMethod") == "POST":
             return self.predict(exchange)

@@ -48,6 +48,8 @@ class EndedError(MlopsError):
 
 
 class Events(Protocol):
+    """Where an event is put."""
+
     def put(self, detail_type: str, detail: Mapping[str, Any]) -> None: ...
 
 

@@ -32,10 +32,14 @@ STACK = "_stack"
 
 
 class Events(Protocol):
+    """Where an event is put."""
+
     def put(self, detail_type: str, detail: Mapping[str, Any]) -> None: ...
 
 
 class Pipeline(Protocol):
+    """The state machine that a retraining runs in."""
+
     def start(self, name: str, payload: Mapping[str, Any]) -> bool:
         """Start the execution ``name``; False when that name was started before."""
         ...

@@ -61,6 +61,7 @@ class TreeDesign(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.columns = columns
 
     def fit(self, X: Matrix, y: Any = None) -> Self:
+        """Nothing is learned; scikit-learn asks for it."""
         self.n_features_in_ = X.shape[1]
         return self
 
@@ -95,6 +96,7 @@ class LinearDesign(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.columns = columns
 
     def fit(self, X: Matrix, y: Any = None) -> Self:
+        """Learn what fills missing numbers, and their scale, from (rows, columns)."""
         self.n_features_in_ = X.shape[1]
         numbers = X[:, self.number_columns()].astype(np.float64)
         known = np.isfinite(numbers)
