@@ -25,6 +25,9 @@ STATE = envs.ROOT / ".local"
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
 
+#: Engines that this process started, by process id: kept, because a child that nobody holds counts as forgotten.
+_CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
+
 
 @dataclass
 class Stack:
@@ -105,6 +108,7 @@ def start(name: str, port: int | None = None) -> Stack:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    _CHILDREN[process.pid] = process
     stack = Stack(name, port, process.pid)
     stack.save()
     deadline = time.monotonic() + 60
@@ -127,6 +131,8 @@ def stop(stack: Stack) -> None:
         while time.monotonic() < deadline and _group_alive(stack.pid):
             time.sleep(0.1)
         os.killpg(stack.pid, signal.SIGKILL)
+    if child := _CHILDREN.pop(stack.pid, None):
+        child.wait()
     shutil.rmtree(stack.folder, ignore_errors=True)
 
 

@@ -148,10 +148,10 @@ def compile_bytecode(folder: Path, installed_at: str) -> None:
     """
     interpreter = _interpreter()
     if interpreter is None:
+        # To standard output: `sam build` shows a command's errors only when it failed.
         print(
-            f"no Python {target_python()} found: shipping without bytecode, cold starts will be slower. "
-            f"`uv python install {target_python()}` mends it.",
-            file=sys.stderr,
+            f"warning: no Python {target_python()} found: shipping without bytecode, cold starts will be slower. "
+            f"`uv python install {target_python()}` mends it."
         )
         return
     subprocess.run(
@@ -163,12 +163,25 @@ def compile_bytecode(folder: Path, installed_at: str) -> None:
 
 
 def _interpreter() -> str | None:
+    """A Python of the target's version on this machine, which makes the bytecode."""
     wanted = target_python()
     if wanted == f"{sys.version_info.major}.{sys.version_info.minor}":
         return sys.executable
     command = [*_uv(), "python", "find", "--no-project", wanted]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() if found.returncode == 0 else None
+    # The installer gives up at a launcher on PATH that answers for no installed version, as version managers put
+    # there; these managers keep their versions side by side, so ours is beside the one that runs this.
+    beside = sorted(Path(sys.base_prefix).parent.glob(f"*/bin/python{wanted}"))
+    return next((p for p in (found.stdout.strip(), *map(str, beside)) if p and _is_python(p, wanted)), None)
+
+
+def _is_python(program: str, version: str) -> bool:
+    script = "import sys; print('%d.%d' % sys.version_info[:2])"
+    try:
+        done = subprocess.run([program, "-I", "-c", script], capture_output=True, text=True, check=False)
+    except OSError:
+        return False
+    return done.returncode == 0 and done.stdout.strip() == version
 
 
 def folder_bytes(folder: Path) -> int:

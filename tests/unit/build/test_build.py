@@ -75,3 +75,34 @@ def test_bytecode_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert int.from_bytes(compiled[4:8], "little") == 0b01
     assert b"/opt/python" in compiled
     assert str(tmp_path).encode() not in compiled
+
+
+def test_a_python_is_found_beside_this_one_when_the_launcher_on_path_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A version manager puts launchers on PATH for versions that are not switched on; they fail.
+    for name, script in {"launchers/python3.99": "exit 127", "3.99.0/bin/python3.99": "echo 3.99"}.items():
+        program = tmp_path / name
+        program.parent.mkdir(parents=True)
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'launchers'}:/usr/bin:/bin")
+    monkeypatch.setenv("MLOPS_BUILD_PYTHON", "3.99")
+    monkeypatch.setattr(sys, "base_prefix", str(tmp_path / "3.11.7"))
+    assert build._interpreter() == str(tmp_path / "3.99.0" / "bin" / "python3.99")
+
+
+def test_what_is_no_python_of_the_version_makes_no_bytecode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = tmp_path / "3.99.0" / "bin" / "python3.99"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\necho 3.98\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("MLOPS_BUILD_PYTHON", "3.99")
+    monkeypatch.setattr(sys, "base_prefix", str(tmp_path / "3.11.7"))
+    (tmp_path / "m.py").write_text("x = 1\n")
+    build.compile_bytecode(tmp_path, "/var/task")
+    assert not list(tmp_path.rglob("*.pyc"))
+    # `sam build` shows only standard output of a build that succeeds.
+    assert "without bytecode" in capsys.readouterr().out
