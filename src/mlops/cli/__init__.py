@@ -40,7 +40,7 @@ def hoist(arguments: list[str]) -> list[str]:
             front.append(argument)
         elif argument in _GLOBAL_WITH_VALUE:
             if position + 1 == len(arguments):
-                return [argument]
+                return [*(flag for flag in front if flag in _GLOBAL_FLAGS), argument]
             front += arguments[position : position + 2]
             position += 1
         else:

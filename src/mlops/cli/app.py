@@ -19,6 +19,9 @@ from mlops.errors import ConfigurationError, MlopsError
 if TYPE_CHECKING:
     from mlops.aws.workbench import Workbench
 
+#: As shells have it: 128 and the number of SIGINT.
+_INTERRUPTED = 130
+
 HELP = """Takes a table of data to live predictions, and keeps the model good.
 
 A first model in five steps:
@@ -126,16 +129,14 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         print("stopped", file=sys.stderr)
-        return 130
+        return _INTERRUPTED
 
 
 def _called(arguments: list[str]) -> int:
     """Call the command; what the world refused becomes an MlopsError."""
     try:
-        result = application()(arguments, standalone_mode=False)
+        result = application()(arguments, prog_name="mlops", standalone_mode=False)
         sys.stdout.flush()
-    except typer.Exit as error:
-        return error.exit_code
     except BrokenPipeError:
         # The reader has gone, as `head` does: nothing to say, and nobody to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -144,6 +145,8 @@ def _called(arguments: list[str]) -> int:
         raise faults.of_files(error) from error
     except faults.aws_errors() as error:
         raise faults.of_aws(error) from error
+    if result == _INTERRUPTED:  # the parser has caught it
+        raise KeyboardInterrupt
     return result if isinstance(result, int) else 0
 
 

@@ -200,7 +200,10 @@ def estimate(
     if not template.is_file():
         raise NotFoundError(f"{template} is not a file; give the template's path with --template")
     region = current.region or "us-east-1"
-    found: Any = pricing.estimate(str(template), requests_per_month=requests_per_month, rows=rows, region=region)
+    try:
+        found: Any = pricing.estimate(str(template), requests_per_month=requests_per_month, rows=rows, region=region)
+    except MlopsError as error:
+        raise MlopsError(f"{template}: {error.message}", code=error.code) from error
     current.out.result(found.to_dict())
     if not current.out.as_json:
         sys.stdout.write(pricing.render_terminal(found) + "\n")

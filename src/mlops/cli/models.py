@@ -60,7 +60,7 @@ def list_(
 
 @models_app.command("show")
 def show(context: typer.Context, model: Model, version: Version) -> None:
-    """One version: lineage, metrics, state."""
+    """One version: where it comes from, its metrics, its state."""
     import json
 
     from mlops.objects import version_prefix

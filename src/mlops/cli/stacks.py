@@ -13,7 +13,7 @@ from mlops.cli import connection
 from mlops.cli.app import session
 from mlops.errors import MlopsError
 
-contract_app = typer.Typer(help="The contract's format.")
+contract_app = typer.Typer(help="The format of contracts.")
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -77,7 +77,7 @@ def logs(
 
 @contract_app.callback(invoke_without_command=True)
 def contract(context: typer.Context) -> None:
-    """The contract's format."""
+    """The format of contracts."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
