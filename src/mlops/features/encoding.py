@@ -25,35 +25,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mlops.features.columns import Columns, FloatArray
+from mlops.features.layout import WIDTHS, missing_code, offsets, other_code, width
 from mlops.features.spec import Feature
 
 Matrix = npt.NDArray[np.float32]
 
-WIDTHS = {"number": 1, "integer": 1, "boolean": 1, "date": 3, "category": 1}
-
-
-def width(features: Sequence[Feature]) -> int:
-    """Number of columns of the encoded matrix."""
-    return sum(WIDTHS[f.type] for f in features)
-
-
-def offsets(features: Sequence[Feature]) -> list[int]:
-    """First column of each feature."""
-    result, position = [], 0
-    for feature in features:
-        result.append(position)
-        position += WIDTHS[feature.type]
-    return result
-
-
-def missing_code(feature: Feature) -> int:
-    """Code of a missing category."""
-    return len(feature.categories)
-
-
-def other_code(feature: Feature) -> int:
-    """Code of a level outside ``feature.categories``."""
-    return len(feature.categories) + 1
+__all__ = ["WIDTHS", "Matrix", "date_parts", "encode", "missing_code", "offsets", "other_code", "width"]
 
 
 def date_parts(days: FloatArray) -> tuple[FloatArray, FloatArray]:

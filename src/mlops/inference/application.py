@@ -199,7 +199,7 @@ def _check(request: Any) -> tuple[str, list[Any], bool]:
     if type(request) is not dict:
         raise ApiError("invalid_request", 'the body must be an object: {"model": "…", "records": [{…}]}')
     if not request.keys() <= _PREDICT_FIELDS:
-        from mlops.inference.parsing import did_you_mean  # noqa: PLC0415
+        from mlops.inference.careful import did_you_mean  # noqa: PLC0415
 
         unknown = min(request.keys() - _PREDICT_FIELDS)
         close = did_you_mean(unknown, sorted(_PREDICT_FIELDS))

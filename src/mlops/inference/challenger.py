@@ -11,6 +11,7 @@ import threading
 import time
 from typing import Any
 
+from mlops.inference.engine import run_options
 from mlops.inference.hashing import identity, position
 from mlops.inference.models import Model
 from mlops.inference.scoring import PATIENCE, REST, Outcome, Role, Row, Side, finite_rows
@@ -55,13 +56,10 @@ class Challenger:
                 self._faults, self._resting = 0, REST
 
     def _run(self, side: Side, outcome: Outcome, seconds: float) -> None:
-        import onnxruntime  # noqa: PLC0415 - loaded long since, by the champion
-
         if self._thread is None:
             self._thread = threading.Thread(target=self._serve, name="challenger", daemon=True)
             self._thread.start()
-        options = onnxruntime.RunOptions()
-        options.log_severity_level = 4
+        options = run_options()
         answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._busy = True
         self._work.put((outcome, answer, options))

@@ -3,54 +3,50 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import orjson
 
-from mlops.features.encoding import Matrix
+from mlops.inference.engine import open_session
 from mlops.inference.errors import ApiError
 from mlops.inference.parsing import Parser
 from mlops.manifest import INPUT, PROBABILITIES, VALUE, Manifest
 
+if TYPE_CHECKING:
+    from mlops.features.encoding import Matrix
+
 #: More versions than this are loaded when they are first asked for.
 EAGER_VERSIONS = 16
-
-Scores = npt.NDArray[np.float32]
 
 
 class LoadError(Exception):
     """A version's files cannot be used. The message is for the log; it names no path."""
 
 
-@dataclass(slots=True)
 class Model:
     """One version: its manifest, its compiled parser and its session.
 
-    ``folder`` holds ``model.onnx``, ``manifest.json``, ``baseline.json``, ``golden.json``.
+    ``folder`` holds ``model.onnx``, ``manifest.json``, ``baseline.json``, ``golden.json``; ``columns`` are those of
+    the output: classes, or 1.
     """
 
-    manifest: Manifest
-    parser: Parser
-    folder: str
-    session: Any
-    output: str
-    columns: int  # of the output: classes, or 1
-    _outputs: list[str] = field(default_factory=list)
+    __slots__ = ("_outputs", "_run", "columns", "folder", "manifest", "parser", "session", "texts", "version")
 
-    @property
-    def version(self) -> str:
-        return self.manifest.version
+    def __init__(self, manifest: Manifest, parser: Parser, folder: str, session: Any, output: str) -> None:
+        self.manifest = manifest
+        self.version = manifest.version
+        self.parser = parser
+        self.folder = folder
+        self.session = session
+        self.columns = len(manifest.classes) if manifest.task == "classification" else 1
+        self._outputs = [output]
+        self._run = session.run
+        self.texts: Any = None  # what answers and captures of this version have in common, made with the first one
 
-    def run(self, matrix: Matrix, options: Any = None) -> Scores:
+    def run(self, matrix: Matrix, options: Any = None) -> Matrix:
         """Score an encoded matrix (float32, (rows, width)); float32, (rows, classes) or (rows, 1)."""
-        scores: Scores = self.session.run(self._outputs, {INPUT: matrix}, options)[0]
+        scores: Matrix = self._run(self._outputs, {INPUT: matrix}, options)[0]
         return scores
-
-    def __post_init__(self) -> None:
-        self._outputs = [self.output]
 
 
 def load_model(folder: str) -> Model:
@@ -68,41 +64,32 @@ def load_model(folder: str) -> Model:
         raise LoadError(f"manifest.json cannot be used ({type(error).__name__})") from error
     session = _session(os.path.join(folder, "model.onnx"))
     output = PROBABILITIES if manifest.task == "classification" else VALUE
-    inputs = {i.name: i.shape for i in session.get_inputs()}
-    outputs = {o.name: o.shape for o in session.get_outputs()}
+    inputs = {i.name: i.shape for i in session.inputs_meta}
+    outputs = {o.name for o in session.outputs_meta}
     parser = Parser(manifest.features, manifest.key, manifest.target)
     if set(inputs) != {INPUT} or output not in outputs:
         raise LoadError(f"model.onnx must take '{INPUT}' and give '{output}'")
     if inputs[INPUT][1] != parser.width and isinstance(inputs[INPUT][1], int):
         raise LoadError(f"model.onnx takes {inputs[INPUT][1]} columns, the manifest's features give {parser.width}")
-    columns = len(manifest.classes) if manifest.task == "classification" else 1
-    return Model(manifest, parser, folder, session, output, columns)
+    return Model(manifest, parser, folder, session, output)
 
 
 def _session(path: str) -> Any:
-    """One thread and no spinning: a Lambda of the default size has less than one core, and a tabular model
-    costs less than waking a second thread. Sequential execution and no memory pattern for the same reason."""
-    import onnxruntime  # noqa: PLC0415 - heavy; tests of the routes without a model do not need it
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = 4  # fatal only: its messages can hold paths
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return open_session(path)
     except Exception as error:  # onnxruntime's errors share no base class below Exception
         raise LoadError(f"model.onnx cannot be loaded ({type(error).__name__})") from error
 
 
-@dataclass(slots=True)
 class Entry:
     """What the set holds of one model. ``champion`` and ``challenger`` are versions or ``None``."""
 
-    name: str
-    champion: str | None
-    challenger: str | None
+    __slots__ = ("challenger", "champion", "name")
+
+    def __init__(self, name: str, champion: str | None, challenger: str | None) -> None:
+        self.name = name
+        self.champion = champion
+        self.challenger = challenger
 
 
 class ModelSet:

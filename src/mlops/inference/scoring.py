@@ -6,14 +6,15 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from mlops.features.encoding import Matrix
 from mlops.inference.errors import ApiError
 from mlops.inference.models import Entry, Model, ModelSet
 from mlops.inference.parsing import Batch, Record
 from mlops.inference.settings import InferenceSettings, Route
+
+if TYPE_CHECKING:
+    from mlops.features.encoding import Matrix
 
 Role = Literal["champion", "challenger"]
 Row = list[float] | None
@@ -23,36 +24,50 @@ PATIENCE = 3
 REST = 100
 
 
-@dataclass(slots=True)
 class Side:
-    """What one of the two did. ``rows``: a list of probabilities (or ``[value]``) per accepted record, ``None``
-    where it gave no finite answer; ``us``: microseconds for the batch; ``error``: a short code, ``None`` if all
-    went well."""
+    """What one of the two did.
 
-    model: Model
-    rows: list[Row]
-    us: int = 0
-    error: str | None = None
+    Attributes
+    ----------
+    rows : a list of probabilities (or ``[value]``) per accepted record, ``None`` where it gave no finite answer.
+    us : microseconds for the batch.
+    error : a short code, ``None`` if all went well.
+    """
+
+    __slots__ = ("error", "model", "rows", "us")
+
+    def __init__(self, model: Model, rows: list[Row]) -> None:
+        self.model = model
+        self.rows = rows
+        self.us = 0
+        self.error: str | None = None
 
 
-@dataclass(slots=True)
 class Outcome:
     """A scored request.
 
-    ``answered`` has one role per accepted record, or is ``None`` when the champion answered all of them.
-    ``lead``: the version whose features the records were read by: the champion, or the one asked for by name.
+    Attributes
+    ----------
+    answered : one role per accepted record, or ``None`` when the champion answered all of them.
+    lead : the version whose features the records were read by: the champion, or the one asked for by name.
+    started : seconds since the epoch.
     """
 
-    entry: Entry
-    inference_id: str
-    records: Sequence[Record]
-    batch: Batch
-    lead: Model
-    champion: Side
-    challenger: Side | None = None
-    answered: list[Role] | None = None
-    route: Route | None = None
-    started: float = field(default_factory=time.time)
+    __slots__ = (
+        "answered", "batch", "challenger", "champion", "entry", "inference_id", "lead", "records", "route", "started",
+    )  # fmt: skip
+
+    def __init__(self, entry: Entry, records: Sequence[Record], batch: Batch, lead: Model, champion: Model) -> None:
+        self.entry = entry
+        self.inference_id = new_inference_id()
+        self.records = records
+        self.batch = batch
+        self.lead = lead
+        self.champion = Side(champion, [])
+        self.challenger: Side | None = None
+        self.answered: list[Role] | None = None
+        self.route: Route | None = None
+        self.started = time.time()
 
     def positions(self) -> Sequence[int]:
         """Positions in ``records`` of the rows that were scored."""
@@ -128,7 +143,7 @@ class Scorer:
         forced = self._forced(entry, version)
         lead = self._lead(entry, champion, forced)
         batch = lead.parser.parse(records)
-        outcome = Outcome(entry, new_inference_id(), records, batch, lead, Side(champion, []))
+        outcome = Outcome(entry, records, batch, lead, champion)
         self._run_champion(outcome)
         outcome.route = self.settings.routes.get(name) if entry.challenger is not None else None
         if outcome.route is not None or forced == "challenger":

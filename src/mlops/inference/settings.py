@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import orjson
 
+MAX_ROWS = 10_000
+MAX_BODY_BYTES = 5_000_000
+BUDGET_MS = 50.0
+EAGER_BYTES = 64_000_000
 
-@dataclass(frozen=True, slots=True)
+
 class Route:
     """How one model's traffic is split during a release; ``share`` is the challenger's part, 0 to 1."""
 
-    share: float
-    step: str = ""
-    release: str = ""
+    __slots__ = ("release", "share", "step")
+
+    def __init__(self, share: float, step: str = "", release: str = "") -> None:
+        self.share = share
+        self.step = step
+        self.release = release
 
 
-@dataclass(frozen=True)
 class InferenceSettings:
     """Environment of ``predict``.
 
@@ -37,16 +42,30 @@ class InferenceSettings:
     eager_bytes : ``MLOPS_EAGER_BYTES``, model files up to this total are loaded before the first request.
     """
 
-    stack: str = ""
-    models_dir: str = ""
-    routes: Mapping[str, Route] = field(default_factory=dict)
-    routes_error: str = ""
-    pseudonym_key: bytes = b""
-    max_rows: int = 10_000
-    max_body_bytes: int = 5_000_000
-    budget_ms: float = 50.0
-    cors_origin: str = ""
-    eager_bytes: int = 64_000_000
+    def __init__(
+        self,
+        *,
+        stack: str = "",
+        models_dir: str = "",
+        routes: Mapping[str, Route] | None = None,
+        routes_error: str = "",
+        pseudonym_key: bytes = b"",
+        max_rows: int = MAX_ROWS,
+        max_body_bytes: int = MAX_BODY_BYTES,
+        budget_ms: float = BUDGET_MS,
+        cors_origin: str = "",
+        eager_bytes: int = EAGER_BYTES,
+    ) -> None:
+        self.stack = stack
+        self.models_dir = models_dir
+        self.routes = routes or {}
+        self.routes_error = routes_error
+        self.pseudonym_key = pseudonym_key
+        self.max_rows = max_rows
+        self.max_body_bytes = max_body_bytes
+        self.budget_ms = budget_ms
+        self.cors_origin = cors_origin
+        self.eager_bytes = eager_bytes
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] = os.environ) -> InferenceSettings:
@@ -58,11 +77,11 @@ class InferenceSettings:
             routes=routes,
             routes_error=error,
             pseudonym_key=environment.get("MLOPS_PSEUDONYM_KEY", "").encode()[:64],
-            max_rows=_positive(environment, "MLOPS_MAX_ROWS", cls.max_rows),
-            max_body_bytes=_positive(environment, "MLOPS_MAX_BODY_BYTES", cls.max_body_bytes),
-            budget_ms=_positive(environment, "MLOPS_CHALLENGER_BUDGET_MS", int(cls.budget_ms)),
+            max_rows=_positive(environment, "MLOPS_MAX_ROWS", MAX_ROWS),
+            max_body_bytes=_positive(environment, "MLOPS_MAX_BODY_BYTES", MAX_BODY_BYTES),
+            budget_ms=_positive(environment, "MLOPS_CHALLENGER_BUDGET_MS", int(BUDGET_MS)),
             cors_origin=environment.get("MLOPS_CORS_ORIGIN", ""),
-            eager_bytes=_positive(environment, "MLOPS_EAGER_BYTES", cls.eager_bytes),
+            eager_bytes=_positive(environment, "MLOPS_EAGER_BYTES", EAGER_BYTES),
         )
 
 

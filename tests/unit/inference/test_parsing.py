@@ -228,7 +228,7 @@ def test_problems_are_listed_up_to_a_limit_and_counted_beyond() -> None:
 
 def test_guesses_are_bounded_so_that_mistakes_cannot_be_made_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr("mlops.inference.parsing.did_you_mean", lambda name, known: asked.append(name))
+    monkeypatch.setattr("mlops.inference.careful.did_you_mean", lambda name, known: asked.append(name))
     Parser(TUMOUR).parse([{f"radius{i}": 1 for i in range(1000)} for _ in range(50)])
     assert len(asked) < 20
 

@@ -15,7 +15,7 @@ import yaml
 from functions.predict import app as function
 from mlops.features.spec import Feature
 from mlops.inference.application import Application
-from mlops.inference.settings import InferenceSettings, Route, find_models_dir, parse_routes
+from mlops.inference.settings import InferenceSettings, find_models_dir, parse_routes
 from mlops.manifest import Manifest
 from tests.unit.inference.small_models import (
     MIXED_RECORD,
@@ -108,7 +108,9 @@ def test_routes_that_cannot_be_read_leave_the_champions_alone(text: str) -> None
 
 def test_routes_are_read() -> None:
     text = '{"m": {"share": 0.1, "step": "canary-1", "release": "r"}}'
-    assert parse_routes(text) == ({"m": Route(0.1, "canary-1", "r")}, "")
+    routes, error = parse_routes(text)
+    assert not error
+    assert [(n, r.share, r.step, r.release) for n, r in routes.items()] == [("m", 0.1, "canary-1", "r")]
     assert parse_routes("") == parse_routes("{}") == ({}, "")
 
 

@@ -1,0 +1,153 @@
+"""What each peer runs on: folders of pinned packages, made once, with bytecode.
+
+They are laid out as Lambda lays them out: one folder with the runtime client, one a layer, one with the function,
+joined by ``PYTHONPATH``; so every peer has the same interpreter and the same client.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.predict import model
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+CACHE = ROOT / ".cache" / "bench"
+UV = ROOT / ".cache" / "envs" / "uv" / "bin" / "uv"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One way to serve the model. ``packages``: folders below the cache, earlier ones first."""
+
+    name: str
+    handler: str
+    packages: tuple[str, ...]
+    env: tuple[tuple[str, str], ...] = ()
+
+
+FLOOR, OURS = "floor", "serverless-mlops"
+PEERS = (
+    Peer("bare handler", "bare.handler", ("peers",)),
+    Peer("extension floor", "floor_extension.handler", ("peers", "inference/python")),
+    Peer(FLOOR, "floor.handler", ("peers", "inference/python")),
+    Peer(OURS, "functions.predict.app.handler", ("function", "inference/python")),
+    Peer("Powertools + onnxruntime", "powertools.handler", ("peers", "powertools")),
+    Peer("FastAPI + Mangum + onnxruntime", "fastapi_mangum.handler", ("peers", "fastapi")),
+    Peer("scikit-learn + joblib", "sklearn_joblib.handler", ("peers", "sklearn")),
+    Peer("mlflow pyfunc", "mlflow_pyfunc.handler", ("peers", "mlflow")),
+)
+
+
+def environment(peer: Peer) -> dict[str, str]:
+    """The whole environment of a peer's process: what Lambda sets, as far as any of them looks at it."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(CACHE),
+        "LANG": "C.UTF-8",
+        "TZ": ":UTC",
+        "PYTHONPATH": os.pathsep.join(str(CACHE / p) for p in (*peer.packages, "client")),
+        "PYTHONDONTWRITEBYTECODE": "1",  # as in Lambda: the folders are read-only
+        "AWS_LAMBDA_FUNCTION_NAME": "predict",
+        "AWS_LAMBDA_FUNCTION_VERSION": "1",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
+        "AWS_REGION": "eu-central-1",
+        "LAMBDA_TASK_ROOT": str(CACHE / peer.packages[0]),
+        "POWERTOOLS_TRACE_DISABLED": "true",
+        "MLOPS_STACK": "bench",
+        "MLOPS_MODELS_DIR": str(CACHE / "model" / "models"),
+        "BENCH_MODEL": str(CACHE / "model"),
+        **dict(peer.env),
+    }
+
+
+def prepare(peers: tuple[Peer, ...] = PEERS) -> None:
+    """Make everything that is missing or out of date."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    wanted = {name.split("/")[0] for peer in peers for name in peer.packages}
+    for name in ("client", *sorted(wanted - {"peers", "function", "inference"})):
+        _install(name)
+    _layer()
+    _function()
+    shutil.rmtree(CACHE / "peers", ignore_errors=True)
+    shutil.copytree(HERE / "peers", CACHE / "peers", ignore=shutil.ignore_patterns("__pycache__"))
+    _compile(CACHE / "peers")
+    _model(wanted & {"sklearn", "mlflow"})
+
+
+def _run(command: list[str], **more: str) -> None:
+    subprocess.run(command, check=True, env={**os.environ, **more})
+
+
+def _install(name: str) -> None:
+    requirements = HERE / "requirements" / f"{name}.txt"
+    if _is_fresh(CACHE / name, requirements.read_bytes()):
+        return
+    print(f"installing {name} …", file=sys.stderr, flush=True)
+    command = [str(UV), "pip", "install", "--quiet", "--python", sys.executable, "--only-binary", ":all:"]
+    _run([*command, "--compile-bytecode", "--target", str(CACHE / name), "--requirements", str(requirements)])
+    _stamp(CACHE / name, requirements.read_bytes())
+
+
+def _target() -> dict[str, str]:
+    return {"MLOPS_BUILD_PYTHON": f"{sys.version_info.major}.{sys.version_info.minor}", "MLOPS_BUILD_PLATFORM": "host"}
+
+
+def _layer() -> None:
+    """The real inference layer, built for this interpreter."""
+    key = (ROOT / "locks" / "bundle.lock").read_bytes() + (ROOT / "layers" / "inference" / "layer.toml").read_bytes()
+    if _is_fresh(CACHE / "inference", key):
+        return
+    print("building the inference layer …", file=sys.stderr, flush=True)
+    _run([sys.executable, "scripts/build.py", "layer", "inference", str(CACHE / "inference")], **_target())
+    _stamp(CACHE / "inference", key)
+
+
+def _function() -> None:
+    """The real function, as `sam build` makes it."""
+    shutil.rmtree(CACHE / "function", ignore_errors=True)
+    _run([sys.executable, "scripts/build.py", "function", "predict", str(CACHE / "function")], **_target())
+
+
+def _model(twins: set[str]) -> None:
+    key = (HERE / "model.py").read_bytes() + (HERE / "peers" / "fit_sklearn.py").read_bytes()
+    key += (ROOT / "src" / "mlops" / "training" / "export.py").read_bytes()
+    folder = CACHE / "model"
+    if not _is_fresh(folder, key):
+        print("training the model …", file=sys.stderr, flush=True)
+        folder.mkdir()
+        model.write(folder)
+        _stamp(folder, key)
+    for name in sorted(twins):
+        if not (folder / f"{name}.done").exists():
+            print(f"training the model with {name} …", file=sys.stderr, flush=True)
+            path = os.pathsep.join((str(CACHE / "peers"), str(CACHE / name)))
+            _run([sys.executable, "-S", "-m", "fit_sklearn", name], PYTHONPATH=path, BENCH_MODEL=str(folder))
+            (folder / f"{name}.done").touch()
+
+
+def _compile(folder: Path) -> None:
+    _run([sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(folder)])
+
+
+def _is_fresh(folder: Path, key: bytes) -> bool:
+    """Whether ``folder`` was made from ``key`` by this Python; one that was not is removed."""
+    stamp = folder / ".bench-key"
+    if stamp.exists() and stamp.read_text() == _digest(key):
+        return True
+    shutil.rmtree(folder, ignore_errors=True)
+    return False
+
+
+def _stamp(folder: Path, key: bytes) -> None:
+    (folder / ".bench-key").write_text(_digest(key))
+
+
+def _digest(key: bytes) -> str:
+    return hashlib.sha256(key + sys.version.encode()).hexdigest()

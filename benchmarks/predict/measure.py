@@ -1,0 +1,85 @@
+"""Interleaved rounds: every peer once a round, so that a busy moment of the machine hurts all of them alike."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from statistics import median
+
+from benchmarks.predict.environments import CACHE, Peer, environment
+from benchmarks.predict.runtime_api import cold_start
+
+Samples = dict[str, list[float]]
+#: Calls in one sample: enough to take tens of milliseconds for the quick ones.
+CALLS = {"1": (2000, 30), "100": (60, 15)}
+
+
+def cold(peers: Sequence[Peer], rounds: int, say: Callable[[str], None]) -> tuple[Samples, Samples]:
+    """Milliseconds from process start to first answer, and resident MB, per peer; one round to warm the disk cache."""
+    event = (CACHE / "model" / "event-1.json").read_bytes()
+    times: Samples = {p.name: [] for p in peers}
+    memory: Samples = {p.name: [] for p in peers}
+    for number in range(rounds + 1):
+        say(f"cold starts, round {number} of {rounds}")
+        for peer in _rotated(peers, number):
+            seconds, resident = cold_start(peer, event)
+            if number:
+                times[peer.name].append(seconds * 1000)
+                memory[peer.name].append(resident)
+    return times, memory
+
+
+class Worker:
+    """A peer's process that times its own handler."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        command = [sys.executable, "-S", str(CACHE / "peers" / "warm_worker.py"), peer.handler]
+        self.process = subprocess.Popen(
+            command, env=environment(peer), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def ask(self, line: str) -> float:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"{self.peer.name}: the worker died")
+        return float(answer)
+
+    def close(self) -> None:
+        self.process.communicate()
+
+
+def warm(peers: Sequence[Peer], rounds: int, say: Callable[[str], None]) -> tuple[dict[str, Samples], Samples]:
+    """Microseconds of one call for 1 and 100 rows, and resident MB afterwards, per peer."""
+    workers = {p.name: Worker(p) for p in peers}
+    times: dict[str, Samples] = {size: {p.name: [] for p in peers} for size in CALLS}
+    try:
+        quick = {(size, n): w.ask(f"{size} 20") < 2_000_000 for size in CALLS for n, w in workers.items()}
+        for number in range(rounds):
+            say(f"warm calls, round {number + 1} of {rounds}")
+            for size, (many, few) in CALLS.items():
+                for peer in _rotated(peers, number):
+                    worker = workers[peer.name]
+                    # one short sample of many calls would fall into one moment of a shared machine
+                    calls = many if quick[size, peer.name] and worker.ask(f"{size} 3") < 200_000 * int(size) else few
+                    times[size][peer.name].append(worker.ask(f"{size} {calls}") / 1000)
+        memory = {n: [w.ask("memory") / 1024] for n, w in workers.items()}
+    finally:
+        for worker in workers.values():
+            worker.close()
+    return times, memory
+
+
+def ratio(samples: Samples, name: str, floor: str) -> float:
+    """Median of the rounds' own ratios: both were measured moments apart."""
+    return median(a / b for a, b in zip(samples[name], samples[floor], strict=True))
+
+
+def _rotated(peers: Sequence[Peer], by: int) -> list[Peer]:
+    by %= len(peers)
+    return [*peers[by:], *peers[:by]]
