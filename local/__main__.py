@@ -121,15 +121,18 @@ def demo(arguments: argparse.Namespace) -> int:
 
 
 def test(arguments: argparse.Namespace) -> int:
-    """Lint and types first, because they are quick; then every test in one run, so that one line says how it went."""
+    """Lint and types first, because they are quick; then what needs no stack, on all cores; then what needs one."""
     binary = envs.ROOT / ".venv" / "bin"
+    pytest = str(binary / "pytest")
     steps = [
         [str(binary / "ruff"), "check", "."],
         [str(binary / "ruff"), "format", "--check", "."],
         [str(binary / "mypy")],
         [
-            str(binary / "pytest"), "tests", "--cov", "--cov-report=term:skip-covered", "--durations=10",
+            pytest, "tests/unit", "tests/integration", "--numprocesses", "auto", "--dist", "worksteal",
+            "--cov", "--cov-report=term:skip-covered",
         ],
+        [pytest, "tests/e2e", "tests/container", "--durations=10", "--verbose"],
     ]  # fmt: skip
     for step in steps:
         print(f"\n── {' '.join([os.path.basename(step[0]), *step[1:]])}", flush=True)

@@ -87,7 +87,7 @@ def deploy(stack: engine.Stack, parameters: dict[str, str] | None = None) -> dic
             "--template-file", str(envs.ROOT / ".aws-sam" / "local" / "template.yaml"),
             "--stack-name", stack.name, "--s3-bucket", _deploy_bucket(environment),
             "--tags", f"mlops:stack={stack.name}",
-            "--parameter-overrides", *[f"{k}={v}" for k, v in values.items()],
+            "--parameter-overrides", *_overrides(values),
         ],
         stack.folder / "deploy.log",
         environment,
@@ -104,7 +104,7 @@ def deploy_to_account(environment: str) -> int:
     command = [sys.executable, "-m", "mlops", "bootstrap", "--stack", name, "--yes"]
     subprocess.run(command, check=True, cwd=envs.ROOT)
     fixed = config[environment]["deploy"]["parameters"].get("parameter_overrides", "").split()
-    values = [f"{k}={v}" for k, v in _bundle_parameters(name).items()]
+    values = _overrides(_bundle_parameters(name))
     command = [
         envs.program("tools", "sam"), "deploy",
         "--config-file", str(envs.ROOT / "samconfig.toml"), "--config-env", environment,
@@ -112,6 +112,11 @@ def deploy_to_account(environment: str) -> int:
         "--parameter-overrides", *fixed, *values,
     ]  # fmt: skip
     return subprocess.run(command, cwd=envs.ROOT, check=False).returncode
+
+
+def _overrides(values: dict[str, str]) -> list[str]:
+    """Parameters as `sam deploy` takes them: it splits at blanks that are not in quotes."""
+    return [f'{name}="{value}"' for name, value in values.items()]
 
 
 def _bundle_parameters(stack_name: str) -> dict[str, str]:

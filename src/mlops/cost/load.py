@@ -63,7 +63,8 @@ class Load:
             ("duration_ms", self.duration_ms is None or self.duration_ms > 0),
             ("memory_mb", self.memory_mb is None or 128 <= self.memory_mb <= 10_240),
             ("architecture", self.architecture in (None, "x86_64", "arm64")),
-            ("capture_rate", 0 <= self.capture_rate <= 1), ("trace_rate", self.trace_rate is None or 0 <= self.trace_rate <= 1),
+            ("capture_rate", 0 <= self.capture_rate <= 1),
+            ("trace_rate", self.trace_rate is None or 0 <= self.trace_rate <= 1),
             ("cold_share", 0 <= self.cold_share <= 1), ("tokens", self.tokens >= 1), ("trainings", self.trainings >= 0),
         )  # fmt: skip
         for name, good in checks:

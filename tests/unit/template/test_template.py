@@ -16,7 +16,8 @@ FUNCTIONS = resources("AWS::Serverless::Function")
 #: Actions on which AWS knows no resource to name.
 NO_RESOURCE = {
     "xray:PutTraceSegments", "xray:PutTelemetryRecords", "xray:GetSamplingRules", "xray:GetSamplingTargets",
-    "cloudwatch:GetMetricData", "ce:GetCostAndUsage", "pricing:GetProducts",
+    "cloudwatch:GetMetricData", "cloudwatch:ListMetrics", "ce:GetCostAndUsage", "ce:ListCostAllocationTags",
+    "pricing:GetProducts",
     "logs:CreateLogDelivery", "logs:GetLogDelivery", "logs:UpdateLogDelivery", "logs:DeleteLogDelivery",
     "logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:DescribeResourcePolicies", "logs:DescribeLogGroups",
 }  # fmt: skip

@@ -1,0 +1,86 @@
+"""Invariant 1: deploying code in the middle of a canary changes neither the serving version nor its share."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from local import stack
+from local.demo import samples, story
+from local.demo.traffic import Traffic
+from mlops.aws.clients import client
+from mlops.contract import Contract
+from mlops.contract.source import load
+from mlops.data.validation import Validated, validate_file
+from mlops.training.local import train_files
+from tests.cloudformation import ROOT
+from tests.e2e.conftest import Deployed
+
+MODEL = "redeployed"
+
+
+def contract() -> Contract:
+    short = story.for_a_short_story(load(ROOT / "models" / "diabetes.yaml"))
+    rules = replace(short.release, steps=(0.5,), min_requests=20, max_seconds=900, max_disagreement=0.9)
+    return replace(Contract.from_dict({**short.to_dict(), "name": MODEL}), release=rules)
+
+
+def train(folder: Path, family: str) -> Path:
+    rules = contract()
+    rules = replace(rules, training=replace(rules.training, families=(family,), time_budget_seconds=4))
+    path = samples.write_csv(folder / "rows.csv", samples.diabetes().usual)
+    with tempfile.TemporaryDirectory() as work:
+        checked = validate_file(path, rules, Path(work))
+    assert isinstance(checked, Validated)
+    return folder / train_files(checked.columns, rules, folder).manifest.version
+
+
+def until(probe: Callable[[], Any], seconds: float = 180) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = probe()
+        if found:
+            return found
+        time.sleep(0.5)
+    raise AssertionError("not in time")
+
+
+def test_a_deployment_in_a_canary_keeps_version_and_share(deployed: Deployed, tmp_path: Path) -> None:
+    bench = deployed.bench
+    bench.push_contract(contract(), actor="user:test", reason="test")
+    first, second = train(tmp_path, "linear"), train(tmp_path, "forest")
+    bench.wait(bench.import_model(first, actor="user:test", reason="the first"), seconds=120)
+    until(lambda: bench.registry.in_state(MODEL, "champion"))
+    bench.wait(bench.import_model(second, actor="user:test", reason="the second"), seconds=120)
+
+    def routes() -> dict[str, Any]:
+        found: dict[str, Any] = bench.invoke("predict:live", {"task": "describe"})["routes"].get(MODEL, {})
+        return found
+
+    token = bench.token(subject="test")
+    records = samples.diabetes().records(samples.diabetes().usual)
+    with Traffic(bench, MODEL, records, token):
+        until(lambda: routes().get("step") == "canary-1")
+    # Without traffic the canary waits for evidence; now somebody deploys.
+    before = bench.invoke("predict:live", {"task": "describe"})
+    alias_before = client("lambda").get_alias(FunctionName=f"{bench.stack}-predict", Name="live")
+    stack.deploy(deployed.running, {**story.PARAMETERS, "CorsOrigin": "https://example.com"})
+    after = bench.invoke("predict:live", {"task": "describe"})
+    alias_after = client("lambda").get_alias(FunctionName=f"{bench.stack}-predict", Name="live")
+    assert alias_after["FunctionVersion"] != alias_before["FunctionVersion"], "the deployment published nothing"
+    assert after["routes"] == before["routes"]
+    assert after["routes"][MODEL]["share"] == 0.5
+    assert after["models"] == before["models"]
+    answer = bench.request("OPTIONS", "/predict", headers={"Origin": "https://example.com"})
+    assert answer.headers.get("access-control-allow-origin") == "https://example.com", "the new code is not live"
+
+    # And the release can still be ended by a person: the champion serves alone, as before it.
+    done = bench.rollback(MODEL, actor="user:test", reason="end of the test")
+    assert done["status"] == "rolled_back"
+    assert routes() == {}
+    found = bench.predict(MODEL, records[:1], token)
+    assert found.body["version"] == first.name
