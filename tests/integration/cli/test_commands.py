@@ -1,0 +1,447 @@
+"""Every command on a stack that moto simulates: words, JSON, exit codes, refusals."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import typer
+from botocore.exceptions import ClientError
+
+from mlops.aws import clients, workbench
+from mlops.cli.app import application, run
+from mlops.errors import MlopsError, NotFoundError
+from mlops.objects import report_prefix, version_prefix
+from mlops.registry.entities import DatasetVersion, LedgerDraft, ModelVersion
+from mlops.security.keys import KeyRing
+from mlops.security.tokens import Rules, Verifier
+
+ROOT = Path(__file__).parents[3]
+MODEL = "breast-cancer"
+CONTRACT = str(ROOT / "models" / f"{MODEL}.yaml")
+COST = {
+    "status": "reported", "start": "2026-03-01T00:00:00+00:00", "end": "2026-03-02T00:00:00+00:00",
+    "list_usd": "0.05", "complete": False, "unknown": ["kms-requests"], "billed_usd": None, "budget_state": "ok",
+    "report_key": "reports/cost/a.json", "html_key": "reports/cost/a.html",
+}  # fmt: skip
+DRIFT = {
+    "results": [
+        {
+            "model": MODEL, "status": "drift", "share": 0.4, "rows": 200, "report_key": "",
+            "drifted": [{"feature": "mean radius", "method": "psi", "value": 0.31, "threshold": 0.2, "p_value": None}],
+        }
+    ]
+}  # fmt: skip
+
+
+@pytest.fixture
+def stack(account, capsys):
+    """A stack with a model, two versions, a data set, reports, a log."""
+    account.results = {
+        "release": {"status": "live", "reasons": []}, "drift_check": DRIFT, "cost_report": COST,
+        "retrain_launcher": {"launch": False, "reason": "cool_down", "explanation": "it rests until noon"},
+    }  # fmt: skip
+    assert run(["push", CONTRACT]) == 0
+    bench = account.bench
+    for version, state, auc in (("aaaaaaaaaaaa", "archived", 0.9), ("bbbbbbbbbbbb", "champion", 0.95)):
+        bench.registry.put_version(
+            ModelVersion(
+                MODEL, version, state, "2026-03-01T10:00:00+00:00", "cd80cc05ddd90604", "c" * 64,
+                {"roc_auc": auc}, reason="all gates passed, and the words go on longer than a line",
+            )
+        )  # fmt: skip
+        manifest = {"metrics": {"roc_auc": auc}, "lineage": {"code": "abc", "seed": 1, "parameters": {}}}
+        bench.artifacts.put(version_prefix(MODEL, version) + "manifest.json", json.dumps(manifest).encode())
+        bench.artifacts.put(version_prefix(MODEL, version) + "evaluation.html", b"<!doctype html>judged")
+    bench.registry.advance_dataset(DatasetVersion(MODEL, "cd80cc05ddd90604", ("p1",), 569), None)
+    for name in ("old", "new"):
+        bench.data.put(report_prefix("ingest", MODEL) + f"{name}.html", b"<!doctype html>" + name.encode())
+    logs = boto3.client("logs")
+    logs.create_log_group(logGroupName="/aws/lambda/trial-predict")
+    logs.create_log_stream(logGroupName="/aws/lambda/trial-predict", logStreamName="s")
+    now = int(datetime.now(UTC).timestamp() * 1000)
+    events = [{"timestamp": now - age * 1000, "message": f"line of {age} s ago\n"} for age in (3600, 60, 30)]
+    logs.put_log_events(logGroupName="/aws/lambda/trial-predict", logStreamName="s", logEvents=events)
+    capsys.readouterr()
+    return account
+
+
+@pytest.fixture
+def said(stack, capsys) -> Callable[..., Any]:
+    """Run a command; give what it printed, as JSON when that was asked for."""
+
+    def call(*arguments: str, code: int = 0) -> Any:
+        assert run(list(arguments)) == code, capsys.readouterr().err
+        shown = capsys.readouterr().out
+        return json.loads(shown) if "--json" in arguments else shown
+
+    return call
+
+
+#: A call of every command, its exit code, and what its JSON must hold.
+CALLS: dict[str, tuple[list[str], int, str]] = {
+    "init": (["customers.csv", "--target", "churned"], 0, "notes"),
+    "check": ([CONTRACT], 0, "digest"),
+    "push": ([CONTRACT], 0, "changed"),
+    "upload": ([MODEL, "customers.csv", "--no-wait"], 0, "key"),
+    "status": ([], 0, "api_url"),
+    "train": ([str(ROOT / "models" / "diabetes.yaml"), "absent.csv", "--out", "m"], 1, "error"),
+    "retrain": ([MODEL, "--reason", "x"], 1, "explanation"),
+    "release": ([MODEL, "aaaaaaaaaaaa", "--reason", "x", "--no-wait"], 0, "execution"),
+    "rollback": ([MODEL, "--reason", "x"], 1, "status"),
+    "drift": ([], 0, "results"),
+    "predict": ([MODEL, "--row", "{}"], 0, "predictions"),
+    "token": ([], 0, "token"),
+    "bootstrap": (["--yes"], 0, "made"),
+    "logs": (["predict"], 0, "message"),
+    "models list": ([], 0, "state"),
+    "models show": ([MODEL, "aaaaaaaaaaaa"], 0, "manifest"),
+    "models compare": ([MODEL, "aaaaaaaaaaaa", "bbbbbbbbbbbb"], 0, "second"),
+    "models import": (["absent", "--reason", "x"], 1, "error"),
+    "ledger list": ([], 0, "sequence"),
+    "ledger verify": ([], 0, "intact"),
+    "ledger export": (["ledger.csv"], 0, "entries"),
+    "report list": ([], 0, "modified"),
+    "report get": ([report_prefix("ingest")], 0, "path"),
+    "cost report": ([], 0, "list_usd"),
+    "cost estimate": (["--requests-per-month", "1000", "--template", str(ROOT / "template.yaml")], 0, "region"),
+    "contract schema": ([], 0, "properties"),
+}
+
+
+def leaves(command: Any, words: tuple[str, ...] = ()) -> list[str]:
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        return [" ".join(words)]
+    return [leaf for name in inner for leaf in leaves(inner[name], (*words, name))]
+
+
+def test_every_command_is_called_here():
+    assert set(leaves(typer.main.get_command(application()))) == set(CALLS)
+
+
+def test_json_of_every_command_is_json_and_nothing_else(said):
+    Path("customers.csv").write_text("a,churned\n" + "".join(f"{i % 9},{i % 2}\n" for i in range(60)))
+    for words, (arguments, code, key) in CALLS.items():  # on one stack, because making one takes a second
+        result = said(*words.split(), *arguments, "--json", code=code)
+        assert key in (result[0] if isinstance(result, list) else result), words
+
+
+def test_push_is_in_the_ledger_once(said, stack):
+    assert said("push", CONTRACT) == f"{MODEL}: was in force already\n"
+    entries = said("ledger", "--json")
+    assert [(e["actor"], e["action"], e["subject"]) for e in entries] == [
+        ("user:ann", "contract.accepted", f"model/{MODEL}")
+    ]
+    assert [name for name, _ in stack.invoked] == ["release"], "the API is told of a new model, once"
+
+
+def test_status_tells_what_serves_and_where(said):
+    shown = said("status")
+    assert "API http://127.0.0.1:" in shown
+    for word in ("bbbbbbbbbbbb", "roc_auc 0.95", "569"):
+        assert word in shown
+    assert said("status", MODEL, "--json")["models"][0]["champion"]["version"] == "bbbbbbbbbbbb"
+
+
+def test_executions_show_when_they_started(said):
+    said("release", MODEL, "aaaaaaaaaaaa", "--reason", "x", "--no-wait")
+    shown = said("status")
+    assert "pipeline executions: none" in shown, "a release is none of the pipeline"
+
+
+def test_models(said):
+    listed = said("models")
+    assert listed.index("aaaaaaaaaaaa") > 0
+    assert "    all gates passed" in listed
+    assert "seed" in said("models", "show", MODEL, "aaaaaaaaaaaa")
+    compared = said("models", "compare", MODEL, "aaaaaaaaaaaa", "bbbbbbbbbbbb")
+    assert "0.05" in compared
+
+
+def test_the_ledger_is_verified_and_exported(said, stack):
+    stack.bench.ledger.append(LedgerDraft("user:ann", "a.b", "model/x", 'why, "so"', "done", {"n": 1}))
+    assert said("ledger", "verify").startswith("intact: 2 entries")
+    said("ledger", "export", "l.csv")
+    with Path("l.csv").open(newline="") as file:
+        assert [row["reason"] for row in csv.DictReader(file)] == ["contract pushed", 'why, "so"']
+    said("ledger", "export", "l.json")
+    assert len(json.loads(Path("l.json").read_text())) == 2
+    assert len(said("ledger", "list", "--limit", "1", "--json")) == 1
+    boto3.client("dynamodb").delete_item(TableName="trial-table", Key=first_entry())
+    assert "intact" not in said("ledger", "verify", code=1)
+
+
+def first_entry() -> dict[str, Any]:
+    items = boto3.client("dynamodb").scan(TableName="trial-table")["Items"]
+    found = next(i for i in items if i.get("action", {}).get("S") == "contract.accepted")
+    return {name: found[name] for name in ("pk", "sk")}
+
+
+def test_reports_are_listed_and_fetched(said):
+    listed = said("report")
+    assert f"models/{MODEL}/aaaaaaaaaaaa/evaluation.html" in listed
+    assert f"reports/ingest/{MODEL}/new.html" in listed
+    assert "evaluation" not in said("report", "list", "--kind", "ingest")
+    said("report", "get", f"reports/ingest/{MODEL}/old.html", "--out", "r.html")
+    assert Path("r.html").read_text() == "<!doctype html>old"
+    said("report", "get", f"models/{MODEL}/aaaaaaaaaaaa/evaluation.html", "--out", "e.html")
+    assert Path("e.html").read_text() == "<!doctype html>judged"
+
+
+def test_nothing_but_reports_is_fetched_as_one(stack, capsys):
+    stack.bench.data.put("captures/secret.jsonl", b"{}")
+    assert run(["report", "get", "captures/"]) == 1
+    assert "no report" in capsys.readouterr().err
+
+
+def test_a_token_opens_what_it_says_and_no_more(said):
+    made = said("token", "--scope", "predict", "--model", MODEL, "--minutes", "5").strip()
+    keys = boto3.client("ssm").get_parameter(Name="/trial/jwks")["Parameter"]["Value"]
+    rules = Rules(issuer="serverless-mlops", audience="serverless-mlops")
+    found = Verifier(rules, KeyRing(lambda: keys)).verify(made)
+    assert (found.subject, set(found.scopes), found.models) == ("user:ann", {"predict"}, (MODEL,))
+
+
+def test_predict_sends_a_token_and_shows_the_answer(said, stack):
+    Path("rows.jsonl").write_text('{"age": 1}\n\n{"age": 2}\n')
+    shown = said("predict", MODEL, "--row", '{"age": 42}', "--file", "rows.jsonl")
+    assert shown.count("yes") == 6
+    path, authorization, body = stack.asked[0]
+    assert path == "/predict"
+    assert authorization.startswith("Bearer ey")
+    assert body == {"model": MODEL, "records": [{"age": 42}, {"age": 1}, {"age": 2}]}
+
+
+def test_a_refused_record_is_explained_and_is_exit_code_1(stack, capsys):
+    assert run(["predict", MODEL, "--row", '{"age": "old"}']) == 1
+    shown = capsys.readouterr()
+    assert "422 1 record cannot be read" in shown.err
+    assert "a number is needed" in shown.err
+
+
+def test_costs_say_what_is_not_counted(said, stack):
+    shown = said("cost", "report", "--hours", "48", "--bill")
+    assert stack.invoked[-1] == ("cost_report", {"task": "report", "hours": 48.0, "bill": True})
+    assert "0.05 USD" in shown
+    assert "kms-requests" in shown
+    assert "mlops report get reports/cost/a.html" in shown
+    stack.results["cost_report"] = {"status": "invalid", "message": "hours: 9999 is too many"}
+    said("cost", "report", code=1)
+
+
+def test_drift_names_features(said):
+    shown = said("drift", MODEL, "--hours", "2")
+    assert "mean radius" in shown
+    assert "psi" in shown
+
+
+def test_a_retraining_that_is_held_back_says_why(said):
+    assert said("retrain", MODEL, "--reason", "x", code=1) == "not launched: it rests until noon\n"
+
+
+def test_a_rollback(said, stack):
+    stack.results["release"] = {"status": "rolled_back", "reasons": ["aaaaaaaaaaaa serves"]}
+    assert (
+        said("rollback", MODEL, "--to", "aaaaaaaaaaaa", "--reason", "it lies") == "rolled_back: aaaaaaaaaaaa serves\n"
+    )
+    sent = stack.invoked[-1][1]
+    assert (sent["action"], sent["to"], sent["actor"], sent["reason"]) == (
+        "manual_rollback", "aaaaaaaaaaaa", "user:ann", "it lies",
+    )  # fmt: skip
+
+
+# Logs --------------------------------------------------------------------------------------------
+
+
+def test_logs_go_back_as_far_as_asked(said):
+    assert [e["message"] for e in said("logs", "predict", "--since", "10m", "--json")] == [
+        "line of 60 s ago", "line of 30 s ago",
+    ]  # fmt: skip
+    assert said("logs", "predict", "--since", "2h").count("\n") == 3
+
+
+def test_a_followed_log_tells_each_line_once(stack, monkeypatch):
+    logs, group = boto3.client("logs"), {"logGroupName": "/aws/lambda/trial-predict", "logStreamName": "s"}
+    now = int(datetime.now(UTC).timestamp() * 1000)
+
+    def pause(seconds: float) -> None:
+        # Two lines of one moment, one of them a second earlier than what was seen: it arrived late.
+        lines = [{"timestamp": now - 31_000, "message": "late"}, {"timestamp": now, "message": "next"}]
+        logs.put_log_events(**group, logEvents=lines)
+
+    monkeypatch.setattr(workbench.time, "sleep", pause)
+    followed = stack.bench.logs("predict", since=datetime.now(UTC) - timedelta(minutes=10), follow=True)
+    assert [next(followed)[1] for _ in range(4)] == ["line of 60 s ago", "line of 30 s ago", "late", "next"]
+    followed.close()
+
+
+def test_an_unknown_function_gets_the_known_ones(stack, capsys):
+    assert run(["logs", "gossip"]) == 1
+    assert "functions with a log: predict" in capsys.readouterr().err
+
+
+# Bootstrap ---------------------------------------------------------------------------------------
+
+
+def test_bootstrap_twice_changes_nothing(said):
+    ssm, lambda_ = boto3.client("ssm"), boto3.client("lambda")
+
+    def state() -> Any:
+        found = ssm.get_parameters_by_path(Path="/trial", WithDecryption=True)["Parameters"]
+        layers = lambda_.list_layer_versions(LayerName="trial-models")["LayerVersions"]
+        return {p["Name"]: (p["Value"], p["Version"], p["Type"]) for p in found}, [v["Version"] for v in layers]
+
+    before = state()
+    assert set(before[0]) == {
+        f"/trial/{n}" for n in ("model-layer-arn", "routes", "pseudonym-key", "signing-key", "jwks")
+    }
+    assert before[0]["/trial/signing-key"][2] == "SecureString"
+    assert before[1] == [1]
+    assert {m["made"] for m in said("bootstrap", "--yes", "--json")} == {False}
+    assert state() == before
+    for name in before[0]:
+        tags = ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId=name)["TagList"]
+        assert tags == [{"Key": "mlops:stack", "Value": "trial"}]
+
+
+def test_an_interrupted_bootstrap_is_finished(said):
+    ssm = boto3.client("ssm")
+    public = ssm.get_parameter(Name="/trial/jwks")["Parameter"]["Value"]
+    layer = ssm.get_parameter(Name="/trial/model-layer-arn")["Parameter"]["Value"]
+    for name in ("signing-key", "model-layer-arn"):
+        ssm.delete_parameter(Name=f"/trial/{name}")
+    said("bootstrap", "--yes")
+    assert ssm.get_parameter(Name="/trial/jwks")["Parameter"]["Value"] != public, "the halves of a pair belong together"
+    assert ssm.get_parameter(Name="/trial/model-layer-arn")["Parameter"]["Value"] == layer, "the layer was there"
+    said("token")
+
+
+def test_bootstrap_asks_first(stack, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert run(["bootstrap", "--stack", "another"]) == 130
+    with pytest.raises(ClientError):
+        boto3.client("ssm").get_parameter(Name="/another/routes")
+
+
+# Refusals ----------------------------------------------------------------------------------------
+
+
+def test_an_unknown_stack(stack, capsys):
+    assert run(["status", "--stack", "nope"]) == 1
+    assert "no stack 'nope' here" in capsys.readouterr().err
+
+
+def test_a_stack_of_something_else(stack, capsys):
+    template = json.dumps({"Resources": {"T": {"Type": "AWS::SNS::Topic"}}})
+    boto3.client("cloudformation").create_stack(StackName="website", TemplateBody=template)
+    assert run(["status", "--stack", "website"]) == 1
+    assert "has no output Table" in capsys.readouterr().err
+
+
+def test_what_does_not_exist_is_named(stack, capsys):
+    for line in (
+        "status x", "models list x", "drift x", "retrain x --reason r", f"models show {MODEL} x",
+        f"release {MODEL} x --reason r", "report get reports/x",
+    ):  # fmt: skip
+        assert run(line.split()) == 1
+        shown = capsys.readouterr().err
+        assert shown.startswith("error: no ")
+        assert "lists all" in shown
+        assert shown.count("\n") == 1
+
+
+def test_aws_says_no(stack, capsys):
+    def deny(**_: Any) -> None:
+        error = {"Code": "AccessDenied", "Message": "user/ann is not authorized to perform: s3:PutObject"}
+        raise ClientError({"Error": error}, "PutObject")
+
+    clients.client("s3").meta.events.register("before-call.s3.PutObject", deny)
+    Path("f.csv").write_text("a\n1\n")
+    assert run(["upload", MODEL, "f.csv"]) == 1
+    shown = capsys.readouterr().err
+    assert "s3:PutObject" in shown
+    assert shown.count("\n") == 1
+
+
+def test_a_local_stack_that_is_gone(tmp_path, capsys, account):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    notes = tmp_path / ".local" / "mlops-local" / "stack.json"
+    notes.parent.mkdir(parents=True)
+    notes.write_text(json.dumps({"port": port}))
+    assert run(["status", "--stack", "mlops-local"]) == 1
+    assert "does not answer" in capsys.readouterr().err
+
+
+def test_an_api_that_is_gone(stack, capsys, monkeypatch):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        monkeypatch.setattr("mlops.cli.connection.connect", lambda *_: _gone(stack, probe.getsockname()[1]))
+        assert run(["predict", MODEL, "--row", "{}"]) == 1
+    assert "does not answer" in capsys.readouterr().err
+
+
+def _gone(stack: Any, port: int) -> Any:
+    from mlops.cli.connection import Connection
+
+    return Connection("trial", f"http://127.0.0.1:{port}", False, dict(stack.bench.outputs))
+
+
+def test_a_function_that_fails_names_its_log(account, monkeypatch):
+    monkeypatch.undo()
+    answer = {"FunctionError": "Unhandled", "Payload": io.BytesIO(b'{"errorType": "KeyError"}')}
+    fake = type("Lambda", (), {"invoke": lambda self, **_: answer})()
+    monkeypatch.setattr(workbench, "client", lambda _: fake)
+    with pytest.raises(MlopsError, match=r"evaluate failed \(KeyError\); its log says why: mlops logs evaluate"):
+        workbench.Workbench("trial", "", {}).invoke("evaluate", {})
+
+
+def test_import_wants_a_whole_version(stack, tmp_path):
+    folder = tmp_path / "version"
+    with pytest.raises(NotFoundError, match=r"manifest\.json does not exist"):
+        stack.bench.import_model(folder, actor="user:ann", reason="x")
+    folder.mkdir()
+    for text in ("{", "[]", "{}", '{"model": "m"}'):
+        (folder / "manifest.json").write_text(text)
+        with pytest.raises(MlopsError, match="is no manifest"):
+            stack.bench.import_model(folder, actor="user:ann", reason="x")
+
+
+# The program -------------------------------------------------------------------------------------
+
+
+def test_the_program_ends_quietly_when_its_reader_has_gone(account):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    schema = [sys.executable, "-m", "mlops", "contract", "schema"]
+    with subprocess.Popen(schema, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        process.stdout.close()  # type: ignore[union-attr]
+        error = process.stderr.read()  # type: ignore[union-attr]
+    assert process.returncode == 1
+    assert error == b""
+
+
+@pytest.mark.skipif(shutil.which("script") is None, reason="needs a terminal: the program script")
+def test_a_terminal_of_80_columns_gets_lines_of_80_columns(account):
+    line = f"stty cols 80; {sys.executable} -m mlops --help; {sys.executable} -m mlops cost"
+    environment = {k: v for k, v in os.environ.items() if k != "COLUMNS"} | {
+        "PYTHONPATH": str(ROOT / "src"), "TERM": "dumb", "LC_ALL": "C.UTF-8",
+    }  # fmt: skip
+    done = subprocess.run(
+        ["script", "-qec", line, os.devnull], capture_output=True, text=True, env=environment, check=True
+    )
+    assert "five steps" in done.stdout
+    assert max(len(shown) for shown in done.stdout.replace("\r", "").split("\n")) <= 80
