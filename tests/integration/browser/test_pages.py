@@ -136,7 +136,8 @@ def test_the_browser_sees_what_must_not_be(tab, tmp_path):
     """These checks can fail: a page that does everything wrong."""
     path = tmp_path / "bad.html"
     path.write_text(
-        "<!doctype html><meta name='viewport' content='width=device-width'><title>Bad page</title><img src='absent.png'><div style='width:900px'>wide</div>"
+        "<!doctype html><meta name='viewport' content='width=device-width'><title>Bad page</title>"
+        "<img src='absent.png'><div style='width:900px'>wide</div>"
         "<script>console.error('oh')</script>"
     )
     seen = tab.show(path.as_uri(), PHONE)
