@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -16,6 +15,7 @@ from mlops.inference.errors import ApiError
 from mlops.inference.models import ModelSet
 from mlops.inference.scoring import Outcome, Scorer
 from mlops.inference.settings import InferenceSettings
+from mlops.inference.texts import answer_text
 
 #: A Lambda answer may have 6 MB; the envelope takes some of it.
 MAX_ANSWER_BYTES = 5_500_000
@@ -26,15 +26,23 @@ Event = Mapping[str, Any]
 Response = dict[str, Any]
 
 
-@dataclass(slots=True)
 class Exchange:
-    """One request on its way: what is known of it for metrics, logs and captures."""
+    """One request on its way: what is known of it for metrics, logs and captures.
 
-    event: Event
-    request_id: str
-    model: str = ""  # a deployed one, once it is known
-    lines: list[bytes] = field(default_factory=list)
-    refused: ApiError | None = None
+    Attributes
+    ----------
+    model : a deployed one, once it is known.
+    lines : what will be printed.
+    """
+
+    __slots__ = ("event", "lines", "model", "refused", "request_id")
+
+    def __init__(self, event: Event, request_id: str) -> None:
+        self.event = event
+        self.request_id = request_id
+        self.model = ""
+        self.lines: list[str] = []
+        self.refused: ApiError | None = None
 
     @property
     def is_fault(self) -> bool:
@@ -49,7 +57,7 @@ class Exchange:
     def permits(self, model: str) -> bool:
         """Whether the caller's token permits ``model``."""
         allowed = self.authorizer.get("models")
-        return allowed is None or "*" in (names := str(allowed).split()) or model in names
+        return allowed is None or allowed == "*" or "*" in (names := str(allowed).split()) or model in names
 
     def require(self, model: str, *, scope: str = "predict") -> None:
         """Refuse a model that the caller's token does not permit, and a token without ``scope`` ("": any).
@@ -60,7 +68,7 @@ class Exchange:
             ``model_not_allowed``.
         """
         scopes = self.authorizer.get("scopes")
-        if scope and scopes is not None and scope not in str(scopes).split():
+        if scope and scopes is not None and scopes != scope and scope not in str(scopes).split():
             raise ApiError("model_not_allowed", f"the token lacks the scope '{scope}'")
         if not self.permits(model):
             raise ApiError("model_not_allowed", f"the token does not permit the model '{model[:80]}'")
@@ -151,20 +159,31 @@ class Application:
             keys = -1
         refuse_duplicate_keys(body, request, keys)
         exchange.require(name)
-        outcome = self.score(exchange, name, records)
-        return self.reply(outcome, records_answer(outcome, partial=partial))
+        outcome = self.score(exchange, name, records, body=body)
+        answer = answer_text(outcome)
+        if answer is None:
+            return self.reply(outcome, records_answer(outcome, partial=partial))
+        return self.scored(outcome, answer)
 
-    def score(self, exchange: Exchange, name: str, records: list[Any], version: str | None = None) -> Outcome:
-        """Score, and note what is to be captured even if the answer will be an error."""
+    def score(
+        self, exchange: Exchange, name: str, records: list[Any], version: str | None = None, *, body: bytes | str = b""
+    ) -> Outcome:
+        """Score, and note what is to be captured even if the answer will be an error.
+
+        ``body``: the JSON that the records came in, for the capture.
+        """
         entry = self.models.entry(name)
         exchange.model = entry.name
         outcome = self.scorer.score(name, records, version=version)
-        exchange.lines += self.capture.lines(outcome, exchange.request_id)
+        exchange.lines += self.capture.lines(outcome, exchange.request_id, body=body)
         return outcome
 
     def reply(self, outcome: Outcome, answer: Mapping[str, Any]) -> Response:
         """200 with the headers that every scored answer has."""
-        body = orjson.dumps(answer).decode()
+        return self.scored(outcome, orjson.dumps(answer).decode())
+
+    def scored(self, outcome: Outcome, body: str) -> Response:
+        """The same for an answer that is text already."""
         if len(body) > MAX_ANSWER_BYTES:
             raise ApiError("batch_too_large", "the answer is larger than one response may be; send fewer records")
         return {"statusCode": 200, "headers": self.scored_headers(outcome), "body": body}

@@ -7,6 +7,7 @@ metrics. No line holds a token, a body or a feature that the contract flags as p
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
@@ -17,6 +18,8 @@ import orjson
 
 from mlops.inference.scoring import Outcome, Row, Side
 from mlops.inference.settings import InferenceSettings
+from mlops.inference.texts import capture_text
+from mlops.manifest import Manifest
 
 SCHEMA = "mlops.capture.v1"
 #: CloudWatch cuts events of more than 256 KiB; a larger capture is printed as several lines.
@@ -26,16 +29,21 @@ MAX_LINE_BYTES = 240_000
 def timestamp(seconds: float) -> str:
     """ISO 8601 UTC with milliseconds."""
     milliseconds = int(seconds * 1000)
-    day = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(milliseconds // 1000))
-    return f"{day}.{milliseconds % 1000:03d}Z"
+    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
 
 
-def write(lines: list[bytes]) -> None:
+@functools.lru_cache(maxsize=1)
+def _second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+
+
+def write(lines: list[str]) -> None:
     """Print lines in one write."""
     if lines:
         # sys.stdout is looked up each time: runtimes replace it. File descriptor 1 may belong to their protocol.
-        sys.stdout.write(b"\n".join([*lines, b""]).decode())
-        sys.stdout.flush()
+        stream = sys.stdout
+        stream.write("\n".join(lines) + "\n")
+        stream.flush()
 
 
 def is_sampled(inference_id: str, rate: float) -> bool:
@@ -48,14 +56,21 @@ class Capture:
 
     def __init__(self, settings: InferenceSettings) -> None:
         self._key = settings.pseudonym_key
-        self._rules: dict[str, Callable[[Mapping[str, Any]], Any]] = {}
+        self._open: dict[str, tuple[Manifest, bool]] = {}
 
-    def lines(self, outcome: Outcome, request_id: str, *, always: bool = False) -> list[bytes]:
-        """The lines of one request: usually one, none when the request is not sampled."""
+    def lines(self, outcome: Outcome, request_id: str, *, body: bytes | str = b"", always: bool = False) -> list[str]:
+        """The lines of one request: usually one, none when the request is not sampled.
+
+        ``body``: the JSON that the records came in, if it has them as ``"records"``; they are then copied from it.
+        """
         manifest = outcome.champion.model.manifest
         sampled = always or outcome.route is not None or is_sampled(outcome.inference_id, manifest.capture_rate)
         if not sampled or not outcome.champion.rows:
             return []
+        if type(body) is str and body and self._is_open(manifest):
+            line = capture_text(outcome, body, timestamp(outcome.started), request_id)
+            if line is not None and len(line if line.isascii() else line.encode()) <= MAX_LINE_BYTES:
+                return [line]
         route = outcome.route
         head = {
             "kind": SCHEMA,
@@ -70,6 +85,15 @@ class Capture:
             "challenger": _side(outcome.challenger) if outcome.challenger else None,
         }
         return _fit(head, self._rows(outcome), tail)
+
+    def _is_open(self, manifest: Manifest) -> bool:
+        """Whether records of this version may be captured as they came: no personal data, no key among features."""
+        known = self._open.get(manifest.version)
+        if known is None or known[0] is not manifest:
+            names = {f.name for f in manifest.features}
+            is_open = all(f.pii == "none" for f in manifest.features) and names.isdisjoint(manifest.key)
+            known = self._open[manifest.version] = (manifest, is_open)
+        return known[1]
 
     def _rows(self, outcome: Outcome) -> list[dict[str, Any]]:
         clean = self._rule(outcome)
@@ -135,13 +159,13 @@ def _side(side: Side) -> dict[str, Any]:
     return {"version": side.model.version, "us": side.us, "error": side.error}
 
 
-def _fit(head: dict[str, Any], rows: list[dict[str, Any]], tail: dict[str, Any]) -> list[bytes]:
+def _fit(head: dict[str, Any], rows: list[dict[str, Any]], tail: dict[str, Any]) -> list[str]:
     """One line, or several with a part of the rows each. A single row that is too long loses its features."""
     line = orjson.dumps({**head, "rows": rows, **tail})
     if len(line) <= MAX_LINE_BYTES:
-        return [line]
+        return [line.decode()]
     if len(rows) == 1:
-        return [orjson.dumps({**head, "rows": [{**rows[0], "features": {}}], **tail})]
+        return [orjson.dumps({**head, "rows": [{**rows[0], "features": {}}], **tail}).decode()]
     parts = len(line) // MAX_LINE_BYTES + 1
     step = max(1, min(len(rows) // 2, len(rows) // parts))
     return [piece for i in range(0, len(rows), step) for piece in _fit(head, rows[i : i + step], tail)]
@@ -154,7 +178,7 @@ class Metrics:
         self._stack = stack
         self._heads: dict[str, str] = {}
 
-    def line(self, model: str, microseconds: int, *, error: bool = False, rejected: bool = False) -> bytes:
+    def line(self, model: str, microseconds: int, *, error: bool = False, rejected: bool = False) -> str:
         """``model`` must be a deployed one, or "" for requests that name none: each value is a paid metric.
 
         ``error``: our fault, worth an alarm; ``rejected``: the caller's, or a model that has no version yet.
@@ -165,7 +189,7 @@ class Metrics:
         return (
             f'{{"_aws":{{"Timestamp":{time.time_ns() // 1_000_000},{head}'
             f'"Requests":1,"Errors":{int(error)},"Rejected":{int(rejected)},"Latency":{microseconds}}}'
-        ).encode()
+        )
 
     def _head(self, model: str) -> str:
         units = {"Requests": "Count", "Errors": "Count", "Rejected": "Count", "Latency": "Microseconds"}
@@ -178,7 +202,7 @@ class Metrics:
         return f'"CloudWatchMetrics":[{orjson.dumps(directive).decode()}]}},{values[1:-1]},'
 
 
-def log_line(level: str, message: str, context: Any, *, correlation_id: str = "", **fields: Any) -> bytes:
+def log_line(level: str, message: str, context: Any, *, correlation_id: str = "", **fields: Any) -> str:
     """A log line with the keys that Powertools' Logger uses in the other functions."""
     line = {
         "level": level,
@@ -191,7 +215,7 @@ def log_line(level: str, message: str, context: Any, *, correlation_id: str = ""
         "xray_trace_id": os.environ.get("_X_AMZN_TRACE_ID", "").split(";")[0].removeprefix("Root="),
         **fields,
     }
-    return orjson.dumps(line, default=str)
+    return orjson.dumps(line, default=str).decode()
 
 
 def where(error: BaseException) -> str:

@@ -10,6 +10,7 @@ import orjson
 from mlops.inference.engine import open_session
 from mlops.inference.errors import ApiError
 from mlops.inference.parsing import Parser
+from mlops.inference.texts import Texts
 from mlops.manifest import INPUT, PROBABILITIES, VALUE, Manifest
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Model:
         self.columns = len(manifest.classes) if manifest.task == "classification" else 1
         self._outputs = [output]
         self._run = session.run
-        self.texts: Any = None  # what answers and captures of this version have in common, made with the first one
+        self.texts = Texts(manifest)
 
     def run(self, matrix: Matrix, options: Any = None) -> Matrix:
         """Score an encoded matrix (float32, (rows, width)); float32, (rows, classes) or (rows, 1)."""

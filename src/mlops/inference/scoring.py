@@ -12,6 +12,7 @@ from mlops.inference.errors import ApiError
 from mlops.inference.models import Entry, Model, ModelSet
 from mlops.inference.parsing import Batch, Record
 from mlops.inference.settings import InferenceSettings, Route
+from mlops.inference.texts import score_cells
 
 if TYPE_CHECKING:
     from mlops.features.encoding import Matrix
@@ -51,10 +52,12 @@ class Outcome:
     answered : one role per accepted record, or ``None`` when the champion answered all of them.
     lead : the version whose features the records were read by: the champion, or the one asked for by name.
     started : seconds since the epoch.
+    cells : the champion's scores as JSON text, one a record, without brackets; ``None`` if a record has none.
     """
 
     __slots__ = (
-        "answered", "batch", "challenger", "champion", "entry", "inference_id", "lead", "records", "route", "started",
+        "answered", "batch", "cells", "challenger", "champion", "entry", "inference_id", "lead", "records", "route",
+        "started",
     )  # fmt: skip
 
     def __init__(self, entry: Entry, records: Sequence[Record], batch: Batch, lead: Model, champion: Model) -> None:
@@ -68,6 +71,7 @@ class Outcome:
         self.answered: list[Role] | None = None
         self.route: Route | None = None
         self.started = time.time()
+        self.cells: list[str] | None = None
 
     def positions(self) -> Sequence[int]:
         """Positions in ``records`` of the rows that were scored."""
@@ -145,6 +149,7 @@ class Scorer:
         batch = lead.parser.parse(records)
         outcome = Outcome(entry, records, batch, lead, champion)
         self._run_champion(outcome)
+        outcome.cells = score_cells(outcome)
         outcome.route = self.settings.routes.get(name) if entry.challenger is not None else None
         if outcome.route is not None or forced == "challenger":
             self._challenge(outcome, forced)
