@@ -11,8 +11,11 @@ from benchmarks.predict.environments import CACHE, Peer, environment
 from benchmarks.predict.runtime_api import cold_start
 
 Samples = dict[str, list[float]]
-#: Calls in one sample: enough to take tens of milliseconds for the quick ones.
-CALLS = {"1": (2000, 30), "100": (60, 15)}
+#: Calls in one sample of a peer that answers within two milliseconds (ten for 100 rows): a few milliseconds, so
+#: that the samples of one round are taken moments apart. A slower peer has one call a sample.
+CALLS = {"1": 150, "100": 8}
+#: Rounds of warm calls for one round of cold starts.
+WARM_ROUNDS = 10
 
 
 def cold(peers: Sequence[Peer], rounds: int, say: Callable[[str], None]) -> tuple[Samples, Samples]:
@@ -59,15 +62,13 @@ def warm(peers: Sequence[Peer], rounds: int, say: Callable[[str], None]) -> tupl
     workers = {p.name: Worker(p) for p in peers}
     times: dict[str, Samples] = {size: {p.name: [] for p in peers} for size in CALLS}
     try:
-        quick = {(size, n): w.ask(f"{size} 20") < 2_000_000 for size in CALLS for n, w in workers.items()}
-        for number in range(rounds):
-            say(f"warm calls, round {number + 1} of {rounds}")
-            for size, (many, few) in CALLS.items():
+        quick = {(size, n): w.ask(f"{size} 20") < 2e6 * int(size) ** 0.35 for size in CALLS for n, w in workers.items()}
+        for number in range(rounds * WARM_ROUNDS):
+            say(f"warm calls, round {number + 1} of {rounds * WARM_ROUNDS}")
+            for size, many in CALLS.items():
                 for peer in _rotated(peers, number):
-                    worker = workers[peer.name]
-                    # one short sample of many calls would fall into one moment of a shared machine
-                    calls = many if quick[size, peer.name] and worker.ask(f"{size} 3") < 200_000 * int(size) else few
-                    times[size][peer.name].append(worker.ask(f"{size} {calls}") / 1000)
+                    calls = many if quick[size, peer.name] else 1
+                    times[size][peer.name].append(workers[peer.name].ask(f"{size} {calls}") / 1000)
         memory = {n: [w.ask("memory") / 1024] for n, w in workers.items()}
     finally:
         for worker in workers.values():

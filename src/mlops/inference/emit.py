@@ -28,8 +28,8 @@ MAX_LINE_BYTES = 240_000
 
 def timestamp(seconds: float) -> str:
     """ISO 8601 UTC with milliseconds."""
-    milliseconds = int(seconds * 1000)
-    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+    second, milliseconds = divmod(int(seconds * 1000), 1000)
+    return f"{_second(second)}.{milliseconds:03d}Z"
 
 
 @functools.lru_cache(maxsize=1)

@@ -51,6 +51,14 @@ class Texts:
             if manifest.positive is not None and len(names) == 2:
                 self.positive = manifest.classes.index(manifest.positive)
 
+    def answer_one(self, prefix: str, row: Sequence[float], cell: str) -> str:
+        """The answer for a single record: the same as for many, without the lists."""
+        (start,) = self.starts_of((row,))
+        if self.between:
+            first, *others = cell.split(",")
+            cell = first + "".join([a + b for a, b in zip(self.between, others, strict=True)])
+        return f'{self.answer}{prefix}","predictions":[{{"id":"{prefix}-0{start}{cell}{self.end[:-1]}]}}'
+
     def starts_of(self, rows: Sequence[Sequence[float]]) -> list[str]:
         """What stands between a row's position and its first score: the label, by the rule of ``label_index``."""
         if not self.labels:
@@ -80,8 +88,10 @@ def answer_text(outcome: Outcome) -> str | None:
     cells = outcome.cells
     if cells is None or outcome.answered is not None or outcome.batch.warnings:
         return None
-    model, rows, prefix = outcome.champion.model, outcome.champion.rows, outcome.inference_id
-    texts: Texts = model.texts
+    rows, prefix = outcome.champion.rows, outcome.inference_id
+    texts = outcome.champion.model.texts
+    if len(rows) == 1:
+        return texts.answer_one(prefix, rows[0], cells[0])  # type: ignore[arg-type]
     columns: list[str | Sequence[str]] = [f'{{"id":"{prefix}-', numbers(len(rows)), texts.starts_of(rows)]  # type: ignore[arg-type]
     if len(texts.between) == 0:
         columns.append(cells)
@@ -103,7 +113,13 @@ def capture_text(outcome: Outcome, body: str, time: str, request_id: str) -> str
     records = record_texts(body, len(cells))
     if records is None:
         return None
-    texts: Texts = model.texts
+    texts = model.texts
+    if len(cells) == 1:
+        return (
+            f'{texts.capture}{time}","request_id":{quoted(request_id)},"step":null,"release":null,"rows":[{{"id":"'
+            f'{outcome.inference_id}-0","entity":null,"features":{{{records[0]}}},"answered":"champion","champion":['
+            f'{cells[0]}],"challenger":null}}{texts.champion}{outcome.champion.us},"error":null}},"challenger":null}}'
+        )
     columns = [
         f'{{"id":"{outcome.inference_id}-',
         numbers(len(cells)),
@@ -126,13 +142,16 @@ def record_texts(body: str, rows: int) -> list[str] | None:
     One brace for the request and one for each record means that no brace stands elsewhere, neither in a text nor
     around a nested object. So cutting at ``}, {`` can only cut between records, and as many parts as records are all.
     """
-    if body.count("{") != rows + 1 or body.count("}") != rows + 1 or "\n" in body or "\r" in body:
+    if "\n" in body or "\r" in body:
+        return None
+    if rows == 1:
+        parts = body.split("{")
+        inside, *rest = parts[2].split("}") if len(parts) == 3 else [""]
+        return [inside] if len(rest) == 2 and "}" not in parts[1] else None
+    if body.count("{") != rows + 1 or body.count("}") != rows + 1:
         return None
     first = body.index("{", body.index("{") + 1) + 1
-    last = body.rindex("}", first, body.rindex("}"))
-    inner = body[first:last]
-    if rows == 1:
-        return [inner]
+    inner = body[first : body.rindex("}", first, body.rindex("}"))]
     parts = inner.split("}, {")
     if len(parts) == 1:
         parts = inner.split("},{")
