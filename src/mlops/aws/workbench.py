@@ -129,7 +129,8 @@ class Workbench:
         return changed
 
     def announce(self, *, actor: str, reason: str) -> Mapping[str, Any]:
-        """Let the API know of models that have a contract but no version yet, so that it says so."""
+        """Make exactly the registry's champions serve, and let the API know of models that have a contract but no
+        version yet."""
         request = {"action": "refresh", "actor": actor, "reason": reason, "request_id": f"refresh-{uuid.uuid4().hex}"}
         answer: Mapping[str, Any] = self.invoke("release", request)
         return answer

@@ -26,7 +26,8 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the parser."""
     app.add_typer(models_app, name="models", rich_help_panel="Models")
     for name, command in (
-        ("train", train), ("retrain", retrain), ("release", release), ("rollback", rollback), ("drift", drift),
+        ("train", train), ("retrain", retrain), ("release", release), ("rollback", rollback),
+        ("refresh", refresh), ("drift", drift),
     ):  # fmt: skip
         app.command(name, rich_help_panel="Models")(command)
 
@@ -177,6 +178,20 @@ def rollback(
     current.out.result(done)
     current.out.say(f"{done.get('status')}: {'; '.join(done.get('reasons', []))}")
     return 0 if done.get("status") == "rolled_back" else 1
+
+
+def refresh(context: typer.Context, reason: Reason) -> int:
+    """Serve exactly the registry's champions again, after the alias, a layer or a parameter was changed by hand or by
+    a deployment that failed. Changes nothing when they serve, or while a release is under way.
+
+    Example: `mlops refresh --reason "the deployment of Monday was rolled back"`
+    """
+    current = session(context)
+    done = current.workbench.announce(actor=current.actor, reason=reason)
+    current.out.result(done)
+    told = "; ".join(done.get("reasons", [])) or f"version {done.get('function_version')} of predict serves"
+    current.out.say(f"{done['status']}: {told}")
+    return 0 if done["status"] == "live" else 1
 
 
 def drift(

@@ -101,6 +101,7 @@ CALLS: dict[str, tuple[list[str], int, str]] = {
     "retrain": ([MODEL, "--reason", "x"], 1, "explanation"),
     "release": ([MODEL, "aaaaaaaaaaaa", "--reason", "x", "--no-wait"], 0, "execution"),
     "rollback": ([MODEL, "--reason", "x"], 1, "status"),
+    "refresh": (["--reason", "x"], 0, "status"),
     "drift": ([], 0, "results"),
     "predict": ([MODEL, "--row", "{}"], 0, "predictions"),
     "token": ([], 0, "token"),
@@ -261,6 +262,14 @@ def test_a_rollback(said, stack):
     assert (sent["action"], sent["to"], sent["actor"], sent["reason"]) == (
         "manual_rollback", "aaaaaaaaaaaa", "user:ann", "it lies",
     )  # fmt: skip
+
+
+def test_a_refresh_says_what_serves(said, stack):
+    stack.results["release"] = {"status": "live", "function_version": "7", "reasons": []}
+    assert said("refresh", "--reason", "x") == "live: version 7 of predict serves\n"
+    assert stack.invoked[-1][1]["action"] == "refresh"
+    stack.results["release"] = {"status": "busy", "reasons": ["a release is under way"]}
+    assert said("refresh", "--reason", "x", code=1) == "busy: a release is under way\n"
 
 
 # Logs --------------------------------------------------------------------------------------------

@@ -61,7 +61,8 @@ COMMANDS = commands()
 
 def test_the_commands_of_the_documentation_exist():
     assert {
-        "init", "check", "push", "upload", "status", "train", "retrain", "release", "rollback", "drift", "predict",
+        "init", "check", "push", "upload", "status", "train", "retrain", "release", "rollback", "refresh", "drift",
+        "predict",
         "token", "ledger", "ledger verify", "ledger export", "models list", "models show", "models compare",
         "models import", "report list", "report get", "cost report", "cost estimate", "bootstrap", "logs",
         "contract schema",
