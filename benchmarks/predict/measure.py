@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from random import Random
 from statistics import median
 
 from benchmarks.predict.environments import CACHE, Peer, environment
@@ -14,23 +15,29 @@ Samples = dict[str, list[float]]
 #: Calls in one sample of a peer that answers within two milliseconds (ten for 100 rows): a few milliseconds, so
 #: that the samples of one round are taken moments apart. A slower peer has one call a sample.
 CALLS = {"1": 150, "100": 8}
+QUICK_NS = {"1": 2e6, "100": 10e6}
 #: Rounds of warm calls for one round of cold starts.
 WARM_ROUNDS = 10
 
 
-def cold(peers: Sequence[Peer], rounds: int, say: Callable[[str], None]) -> tuple[Samples, Samples]:
-    """Milliseconds from process start to first answer, and resident MB, per peer; one round to warm the disk cache."""
+def cold(peers: Sequence[Peer], rounds: int, say: Callable[[str], None]) -> dict[str, Samples]:
+    """Milliseconds from process start to first answer, of CPU until then, and resident MB, per peer.
+
+    One more round warms the disk cache.
+    """
     event = (CACHE / "model" / "event-1.json").read_bytes()
     times: Samples = {p.name: [] for p in peers}
+    cpu: Samples = {p.name: [] for p in peers}
     memory: Samples = {p.name: [] for p in peers}
     for number in range(rounds + 1):
         say(f"cold starts, round {number} of {rounds}")
-        for peer in _rotated(peers, number):
-            seconds, resident = cold_start(peer, event)
+        for peer in _shuffled(peers, number):
+            seconds, used, resident = cold_start(peer, event)
             if number:
                 times[peer.name].append(seconds * 1000)
+                cpu[peer.name].append(used * 1000)
                 memory[peer.name].append(resident)
-    return times, memory
+    return {"cold": times, "cpu": cpu, "memory": memory}
 
 
 class Worker:
@@ -62,11 +69,11 @@ def warm(peers: Sequence[Peer], rounds: int, say: Callable[[str], None]) -> tupl
     workers = {p.name: Worker(p) for p in peers}
     times: dict[str, Samples] = {size: {p.name: [] for p in peers} for size in CALLS}
     try:
-        quick = {(size, n): w.ask(f"{size} 20") < 2e6 * int(size) ** 0.35 for size in CALLS for n, w in workers.items()}
+        quick = {(size, n): w.ask(f"{size} 20") < QUICK_NS[size] for size in CALLS for n, w in workers.items()}
         for number in range(rounds * WARM_ROUNDS):
             say(f"warm calls, round {number + 1} of {rounds * WARM_ROUNDS}")
             for size, many in CALLS.items():
-                for peer in _rotated(peers, number):
+                for peer in _shuffled(peers, number):
                     calls = many if quick[size, peer.name] else 1
                     times[size][peer.name].append(workers[peer.name].ask(f"{size} {calls}") / 1000)
         memory = {n: [w.ask("memory") / 1024] for n, w in workers.items()}
@@ -81,6 +88,6 @@ def ratio(samples: Samples, name: str, floor: str) -> float:
     return median(a / b for a, b in zip(samples[name], samples[floor], strict=True))
 
 
-def _rotated(peers: Sequence[Peer], by: int) -> list[Peer]:
-    by %= len(peers)
-    return [*peers[by:], *peers[:by]]
+def _shuffled(peers: Sequence[Peer], number: int) -> list[Peer]:
+    """Another order each round, the same in every run: no peer always follows the one that leaves caches cold."""
+    return Random(number).sample(list(peers), len(peers))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import queue
+import resource
 import subprocess
 import sys
 import threading
@@ -66,8 +67,10 @@ class _Handler(BaseHTTPRequestHandler):
         return
 
 
-def cold_start(peer: Peer, event: bytes, *, timeout: float = 60.0) -> tuple[float, float]:
-    """Seconds from the start of the process to its first answer, and its resident memory in MB after that.
+def cold_start(peer: Peer, event: bytes, *, timeout: float = 60.0) -> tuple[float, float, float]:
+    """Seconds from the start of the process to its first answer, its CPU seconds, its resident memory in MB.
+
+    CPU seconds do not count the time in which a busy machine serves others.
 
     Raises
     ------
@@ -78,6 +81,7 @@ def cold_start(peer: Peer, event: bytes, *, timeout: float = 60.0) -> tuple[floa
     api.events.put(event)
     command = [sys.executable, "-S", "-m", "awslambdaric", peer.handler]
     env = {**environment(peer), "AWS_LAMBDA_RUNTIME_API": api.address, "_HANDLER": peer.handler}
+    before = _children_cpu()
     started = time.perf_counter()
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
@@ -85,7 +89,7 @@ def cold_start(peer: Peer, event: bytes, *, timeout: float = 60.0) -> tuple[floa
         answer = json.loads(body)
         if not is_good or answer.get("statusCode") != 200:
             raise RuntimeError(f"{peer.name}: {body[:2000]!r}")
-        return arrived - started, _resident(process.pid)
+        resident = _resident(process.pid)
     except queue.Empty:
         process.kill()
         raise RuntimeError(f"{peer.name}: no answer; {(process.communicate()[1] or b'')[-2000:]!r}") from None
@@ -94,6 +98,12 @@ def cold_start(peer: Peer, event: bytes, *, timeout: float = 60.0) -> tuple[floa
         process.communicate()
         api.shutdown()
         api.server_close()
+    return arrived - started, _children_cpu() - before, resident
+
+
+def _children_cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _resident(pid: int) -> float:
