@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tomllib
+import uuid
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,6 +33,10 @@ MEBIBYTE = 1024 * 1024
 #: What no function ever reads. Bytecode of the installer is replaced by our own, see `compile_bytecode`.
 USELESS = ("*.pyi", "*.pxd", "*.pyx", "*.h", "*.hpp", "*.c", "*.cpp", "*.a", "*.la", "*.f90", "py.typed", "*.pyc")
 USELESS_FOLDERS = ("tests", "test", "testing/tests", "__pycache__", "bin", "include", "*.dist-info/licenses")
+#: Functions behind an alias. SAM publishes a new version when the code or the template changes, but not when only a
+#: parameter's value does: then `live` would keep the old configuration, and a release would wait for a deployment
+#: that is over. A mark of its own in every build makes every deployment publish.
+STAMPED = ("predict",)
 #: importlib.metadata needs only these of a distribution's records.
 KEPT_METADATA = ("METADATA", "entry_points.txt", "top_level.txt")
 
@@ -62,6 +68,8 @@ def build_function(name: str, target: Path) -> None:
     shutil.copytree(ROOT / "src" / "mlops", target / "mlops", ignore=ignore, dirs_exist_ok=True)
     shutil.copytree(ROOT / "functions" / name, target / "functions" / name, ignore=ignore, dirs_exist_ok=True)
     compile_bytecode(target, "/var/task")
+    if name in STAMPED:
+        (target / "build.json").write_text(json.dumps({"build": uuid.uuid4().hex}))
 
 
 def build_layer(name: str, target: Path) -> None:

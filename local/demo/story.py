@@ -110,7 +110,7 @@ def before_the_first_model(story: Story) -> None:
             story.bench.push_contract(contract, actor=ACTOR, reason="demo")
             story.tell.fact(name, f"{contract.task} of {contract.target.name}, {len(contract.features)} features")
         story.token = story.bench.token(subject="demo", minutes=120)
-        story.bench.announce(actor=ACTOR, reason="two models have a contract")
+        _until(story, "the API knows the models", lambda: _announced(story))
         row = story.data[CANCER].records(story.data[CANCER].usual[:1])
         answer = story.bench.predict(CANCER, row, story.token)
         story.tell.check("API without a champion", 503, answer.status)
@@ -374,6 +374,10 @@ def _captured(story: Story, model: str) -> int:
 
     start = datetime.fromtimestamp(time.time() - 3600, tz=UTC)
     return sum(len(line.rows) for line in read(story.bench.data, model, start, datetime.now(UTC)))
+
+
+def _announced(story: Story) -> bool:
+    return story.bench.announce(actor=ACTOR, reason="two models have a contract")["status"] == "live"
 
 
 def _decision_on_drift(story: Story) -> Mapping[str, Any] | None:

@@ -49,8 +49,8 @@ def parquet(rows: int = 3) -> bytes:
 CASES: dict[str, tuple[str, bytes, str, str | None]] = {
     "empty": ("a.csv", b"", "rejected", "empty"),
     "binary": ("a.csv", bytes(range(256)) * 40, "rejected", "not_a_table"),
-    "truncated gzip": ("a.csv.gz", gzip.compress(csv(100))[:-20], "rejected", "damaged_archive"),
-    "truncated parquet": ("a.parquet", parquet(50)[:-30], "rejected", "damaged"),
+    "truncated gzip": ("a.csv.gz", gzip.compress(csv(100))[:-20], "rejected", "truncated"),
+    "truncated parquet": ("a.parquet", parquet(50)[:-30], "rejected", "truncated"),
     "duplicate header": ("a.csv", csv(header=(*HEADER, "age")), "rejected", None),
     "changed schema": ("a.csv", csv(header=("patient_id", "years", "weight")), "rejected", None),
     "another encoding": (

@@ -18,6 +18,10 @@ from tests.e2e.conftest import Deployed
 ROWS = 30_000
 
 
+def with_holes(values: list[Any], rng: np.random.Generator, share: float) -> list[Any]:
+    return [None if hole else value for value, hole in zip(values, rng.random(len(values)) < share, strict=True)]
+
+
 def file_of_a_stranger(path: Path) -> dict[str, Any]:
     """Mixed columns with holes in them; returns a record to ask for."""
     rng = np.random.default_rng(5)
@@ -31,13 +35,12 @@ def file_of_a_stranger(path: Path) -> dict[str, Any]:
         {
             "customer_id": [f"c{i}" for i in range(ROWS)],
             "age": age,
-            "plan": pl.Series(np.where(rng.random(ROWS) < 0.03, None, plan)),  # type: ignore[arg-type]
-            "monthly_spend": pl.Series(np.where(rng.random(ROWS) < 0.05, None, spend)),  # type: ignore[arg-type]
+            "plan": with_holes(plan.tolist(), rng, 0.03),
+            "monthly_spend": with_holes(spend.tolist(), rng, 0.05),
             "active": active,
             "since": since,
             "churned": np.where(score > 0, "yes", "no"),
-        },
-        strict=False,
+        }
     )
     frame.write_csv(path)
     return {"age": 70, "plan": "premium", "monthly_spend": 20.5, "active": True, "since": "2021-05-04"}
