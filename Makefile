@@ -8,7 +8,7 @@ RUN := $(BIN)/python -m local
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test unit integration e2e container check lint types security up deploy-local down status logs \
-        build deploy lock clean
+        invoke build deploy lock clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ integration: setup ## AWS seams on moto, template and state machine tests
 e2e: setup ## Whole flows on a stack deployed to the local engine
 	@$(BIN)/pytest tests/e2e -q
 
+container: setup ## Every function with every event file in a container (needs Docker or Podman)
+	@$(BIN)/pytest tests/container -q
+
 security: ## checkov on the template
 	@$(ENVS) security
 	@.cache/envs/security/bin/checkov --config-file .checkov.yaml --file template.yaml
@@ -56,6 +59,9 @@ status: setup ## What runs locally: addresses, models, executions
 
 logs: setup ## Follow a function's log: make logs F=predict
 	@$(RUN) logs --stack $(STACK) $(F)
+
+invoke: setup ## Run one function in a container with an event file: make invoke F=predict E=single
+	@$(RUN) invoke --stack $(STACK) $(F) $(E)
 
 build: setup ## Build the bundle for AWS (Python 3.13, x86_64 unless MLOPS_BUILD_PLATFORM says otherwise)
 	@$(RUN) build

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-from local import engine, envs, stack
+from local import containers, engine, envs, stack
 
 
 def main() -> int:
@@ -28,6 +28,10 @@ def main() -> int:
     logs = commands.add_parser("logs", help="follow a function's log")
     logs.add_argument("--stack", default="mlops-local")
     logs.add_argument("function", nargs="?", default="predict")
+    invoke = commands.add_parser("invoke", help="run one function in a container with an event file")
+    invoke.add_argument("--stack", default="mlops-local")
+    invoke.add_argument("function")
+    invoke.add_argument("event", nargs="?", default="", help="a case of events/<function>, or a file")
     commands.add_parser("build", help="build for AWS")
     deploy = commands.add_parser("deploy", help="deploy to an account")
     deploy.add_argument("environment", choices=["staging", "prod"])
@@ -37,8 +41,8 @@ def main() -> int:
     # A terminated `make` must clean up like an interrupted one.
     signal.signal(signal.SIGTERM, _interrupt)
     actions: dict[str, Callable[[argparse.Namespace], int]] = {
-        "up": up, "down": down, "demo": demo, "status": status, "logs": logs_, "build": build, "deploy": deploy_,
-        "test": test,
+        "up": up, "down": down, "demo": demo, "status": status, "logs": logs_, "invoke": invoke_,
+        "build": build, "deploy": deploy_, "test": test,
     }  # fmt: skip
     try:
         return actions[arguments.command](arguments)
@@ -101,6 +105,16 @@ def logs_(arguments: argparse.Namespace) -> int:
         return 1
     command = [sys.executable, "-m", "mlops", "logs", arguments.function, "--since", "1h", "--follow"]
     return subprocess.run([*command, "--stack", arguments.stack], cwd=envs.ROOT, check=False).returncode
+
+
+def invoke_(arguments: argparse.Namespace) -> int:
+    """`sam local invoke` against the local stack: the AWS build of a function, in a container."""
+    running = engine.load(arguments.stack)
+    if running is None or not engine.is_up(running):
+        print(f"no local stack '{arguments.stack}'; `make up` starts one", file=sys.stderr)
+        return 1
+    event = containers.event_file(arguments.function, arguments.event)
+    return containers.invoke(running, arguments.function, event)
 
 
 def build(arguments: argparse.Namespace) -> int:
