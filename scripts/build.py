@@ -14,6 +14,7 @@ A layer is built once per lock, recipe and target, and kept under .cache/layers.
 
 from __future__ import annotations
 
+import fcntl
 import fnmatch
 import hashlib
 import json
@@ -64,12 +65,33 @@ def target_platform() -> str:
 def build_function(name: str, target: Path) -> None:
     """First-party code: the handler at its import path, and the domain beside it."""
     target.mkdir(parents=True, exist_ok=True)
-    ignore = shutil.ignore_patterns("__pycache__", "*.pyc", "cli", "Makefile")
-    shutil.copytree(ROOT / "src" / "mlops", target / "mlops", ignore=ignore, dirs_exist_ok=True)
+    shutil.copytree(_domain() / "mlops", target / "mlops", copy_function=_link, dirs_exist_ok=True)
+    ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
     shutil.copytree(ROOT / "functions" / name, target / "functions" / name, ignore=ignore, dirs_exist_ok=True)
-    compile_bytecode(target, "/var/task")
+    compile_bytecode(target / "functions", "/var/task/functions")
     if name in STAMPED:
         (target / "build.json").write_text(json.dumps({"build": uuid.uuid4().hex}))
+
+
+def _domain() -> Path:
+    """The domain with its bytecode, made once for all functions of a build, which run side by side."""
+    source = ROOT / "src" / "mlops"
+    digest = hashlib.sha256(f"{target_python()} {_interpreter() is not None}".encode())
+    for path in sorted(source.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(f"{path.relative_to(source)}\0".encode() + path.read_bytes())
+    made = ROOT / ".cache" / "code" / digest.hexdigest()[:20]
+    made.parent.mkdir(parents=True, exist_ok=True)
+    with (made.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            staging = made.with_suffix(".partial")
+            shutil.rmtree(staging, ignore_errors=True)
+            ignore = shutil.ignore_patterns("__pycache__", "*.pyc", "cli")
+            shutil.copytree(source, staging / "mlops", ignore=ignore)
+            compile_bytecode(staging / "mlops", "/var/task/mlops")
+            staging.rename(made)
+    return made
 
 
 def build_layer(name: str, target: Path) -> None:
