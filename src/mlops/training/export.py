@@ -48,10 +48,11 @@ def floor32(values: npt.ArrayLike) -> npt.NDArray[np.float32]:
     (0.09999999403953552, 0.5)
     """
     exact = np.asarray(values, dtype=np.float64)
+    # Below the least finite float32 the answer is minus infinity, which is no mistake here.
     with np.errstate(over="ignore"):
         rounded = exact.astype(np.float32)
-    above = rounded.astype(np.float64) > exact
-    result: npt.NDArray[np.float32] = np.where(above, np.nextafter(rounded, np.float32(-np.inf)), rounded)
+        above = rounded.astype(np.float64) > exact
+        result: npt.NDArray[np.float32] = np.where(above, np.nextafter(rounded, np.float32(-np.inf)), rounded)
     return result
 
 

@@ -98,10 +98,13 @@ def test_counts_of_different_baselines_do_not_merge():
         merge(empty(first), empty(second))
 
 
+def numbers(limit):
+    """Floats whose squares do not underflow: the reference below would, the tally does not."""
+    return st.floats(-limit, limit).map(lambda value: 0.0 if abs(value) < 1e-140 else value)
+
+
 @settings(max_examples=60, deadline=None)
-@given(
-    st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=200), st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=50)
-)
+@given(st.lists(numbers(1e6), min_size=2, max_size=200), st.lists(numbers(1e9), min_size=1, max_size=50))
 def test_moments_agree_with_exact_arithmetic(train, data):
     baseline = build([Feature("n", "number")], Columns((Column("n", "number", np.array(train)),)))
     counts = accumulate(baseline, Columns((Column("n", "number", np.array(data)),)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlops.contract import Target
@@ -93,6 +93,7 @@ def test_rounding_thresholds_to_nearest_would_be_seen() -> None:
     threshold=st.floats(allow_nan=False, width=64),
     value=st.floats(allow_nan=False, width=32),
 )
+@example(threshold=-3.402823364973241e38, value=0.0)  # just below the least finite float32
 def test_floor32_decides_as_the_float64_threshold(threshold: float, value: float) -> None:
     rounded = floor32(threshold)
     with np.errstate(over="ignore"):
