@@ -138,9 +138,12 @@ def command(words: Sequence[str], known: Settings, folder: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def environment(running: engine.Stack) -> dict[str, str]:
-    """Environment of a `sam local` command: it downloads the model layer from the local engine."""
-    return {**os.environ, **engine.credentials_environment(running), "SAM_CLI_TELEMETRY": "0"}
+def environment(running: engine.Stack, folder: Path) -> dict[str, str]:
+    """Environment of a `sam local` command: it downloads the model layer from the local engine, and what it would leave
+    in the temporary folder goes to ``folder``."""
+    return {
+        **os.environ, **engine.credentials_environment(running), "SAM_CLI_TELEMETRY": "0", "TMPDIR": str(folder),
+    }  # fmt: skip
 
 
 @contextmanager
@@ -221,7 +224,7 @@ def invoke(running: engine.Stack, function: str, event: Path) -> int:
     with relay(found, running.port) as endpoint, tempfile.TemporaryDirectory(prefix="mlops-invoke-") as folder:
         words = ["invoke", logical_id(function), "--event", str(event)]
         sam = command(words, settings(running, endpoint), Path(folder))
-        return subprocess.run(sam, env=environment(running), cwd=envs.ROOT, check=False).returncode
+        return subprocess.run(sam, env=environment(running, Path(folder)), cwd=envs.ROOT, check=False).returncode
 
 
 def in_engine(script: str, *arguments: str) -> Any:

@@ -84,6 +84,10 @@ class Containers:
         answer = self.client.invoke(FunctionName=containers.logical_id(function), Payload=payload)
         return json.loads(answer["Payload"].read())
 
+    def identifiers(self) -> list[str]:
+        """The warm containers. Those of `sam local invoke`, which come and go, are not among them."""
+        return re.findall(r"SAM_CONTAINER_ID: (\w+)", (self.folder / "sam.log").read_text(errors="replace"))
+
 
 @pytest.fixture(scope="session")
 def warm(
@@ -102,7 +106,7 @@ def warm(
         words = ["start-lambda", "--host", "127.0.0.1", "--port", str(port), "--warm-containers", "LAZY"]
         process = subprocess.Popen(
             containers.command(words, known, folder),
-            cwd=ROOT, env=containers.environment(running), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            cwd=ROOT, env=containers.environment(running, folder), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             start_new_session=True,
         )  # fmt: skip
         try:
@@ -121,7 +125,7 @@ def warm(
 #: The image of the function whose code is at argv[1]. That of predict has this run's model layer, which no later run
 #: can use; those with other layers stay, as SAM leaves them.
 _IMAGE_OF = """
-found = [c.attrs["Image"] for c in client.containers.list()
+found = [c.attrs["Image"] for c in client.containers.list(ignore_removed=True)
          if any(m.get("Source") == sys.argv[1] for m in c.attrs["Mounts"])]
 print(json.dumps(found[0] if found else ""))
 """
@@ -129,7 +133,7 @@ print(json.dumps(found[0] if found else ""))
 #: Removes containers of this build, which should all be gone.
 _CLEAN_UP = """
 left = []
-for c in client.containers.list(all=True):
+for c in client.containers.list(all=True, ignore_removed=True):
     if any(str(m.get("Source")).startswith(sys.argv[1] + "/") for m in c.attrs["Mounts"]):
         left.append(c.name)
         c.remove(force=True)

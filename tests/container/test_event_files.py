@@ -48,7 +48,7 @@ def _invoke(warm: Containers, serving: Deployed, function: str) -> str:
     words = ["invoke", containers.logical_id(function), "--event", str(containers.event_file(function))]
     done = subprocess.run(
         containers.command(words, warm.settings, warm.folder),
-        env=containers.environment(serving.running), cwd=ROOT, capture_output=True, text=True,
+        env=containers.environment(serving.running, warm.folder), cwd=ROOT, capture_output=True, text=True,
         check=False, timeout=300,
     )  # fmt: skip
     # What the function printed goes before its answer.
@@ -69,13 +69,13 @@ def imports(warm: Containers) -> Mapping[str, Any]:
     for function in FUNCTIONS:
         warm.invoke(function, containers.event_file(function).read_bytes())
     code = {str(containers.BUILD / containers.logical_id(f)): f for f in FUNCTIONS}
-    found: Mapping[str, Any] = containers.in_engine(_IMPORTS, json.dumps(code))
+    found: Mapping[str, Any] = containers.in_engine(_IMPORTS, json.dumps(code), *warm.identifiers())
     return found
 
 
 _IMPORTS = """
 functions, found = json.loads(sys.argv[1]), {}
-for container in client.containers.list():
+for container in map(client.containers.get, sys.argv[2:]):
     sources = [m.get("Source") for m in container.attrs["Mounts"]]
     for function in [functions[s] for s in sources if s in functions]:
         code = f"import sys; print('version', *sys.version_info[:2]); import functions.{function}.app"
