@@ -7,7 +7,7 @@ ENVS := $(PYTHON) local/envs.py
 RUN := $(BIN)/python -m local
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit integration e2e container check lint types security up deploy-local down status logs \
+.PHONY: help setup demo test unit integration e2e container bench check lint types security up down status logs \
         invoke build deploy lock clean
 
 help: ## List the commands
@@ -33,16 +33,20 @@ types: setup ## mypy, strict
 	@$(BIN)/mypy
 
 unit: setup ## Unit tests, sockets off
-	@$(BIN)/pytest tests/unit -q
+	@$(BIN)/pytest tests/unit -q --numprocesses auto
 
 integration: setup ## AWS seams on moto, template and state machine tests
-	@$(BIN)/pytest tests/integration -q
+	@$(ENVS) security
+	@$(BIN)/pytest tests/integration -q --numprocesses auto
 
 e2e: setup ## Whole flows on a stack deployed to the local engine
 	@$(BIN)/pytest tests/e2e -q
 
 container: setup ## Every function with every event file in a container (needs Docker or Podman)
 	@$(BIN)/pytest tests/container -q
+
+bench: setup ## Measure predict against its peers: make bench ROUNDS=15
+	@$(BIN)/python -m benchmarks.predict $(if $(ROUNDS),--rounds $(ROUNDS))
 
 security: ## checkov on the template
 	@$(ENVS) security

@@ -143,9 +143,10 @@ def test(arguments: argparse.Namespace) -> int:
         [str(binary / "ruff"), "format", "--check", "."],
         [str(binary / "mypy")],
         [
-            pytest, "tests/unit", "tests/integration", "--numprocesses", "auto", "--dist", "worksteal",
+            pytest, "tests/unit", "--numprocesses", "auto", "--dist", "worksteal", "--quiet",
             "--cov", "--cov-report=term:skip-covered",
         ],
+        [pytest, "tests/integration", "--numprocesses", "auto", "--dist", "worksteal", "--quiet"],
         [pytest, "tests/e2e", "tests/container", "--durations=10", "--verbose"],
     ]  # fmt: skip
     for step in steps:
