@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -10,6 +11,8 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from local import engine, envs
@@ -36,6 +39,22 @@ def build(target: str) -> Path:
     """
     folder = envs.ROOT / ".aws-sam" / target
     environment = {**os.environ, **_build_target(target), "SAM_CLI_TELEMETRY": "0", "PYTHON": sys.executable}
+    with _one_at_a_time():
+        _run_build(folder, target, environment)
+    return folder
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Stacks of one checkout share the build folder: while one builds or deploys, another waits."""
+    folder = envs.ROOT / ".aws-sam"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _run_build(folder: Path, target: str, environment: dict[str, str]) -> None:
     _logged(
         [
             envs.program("tools", "sam"), "build", "--config-env", "local" if target == "local" else "default",
@@ -46,7 +65,6 @@ def build(target: str) -> Path:
     )  # fmt: skip
     if target == "local":
         _pack_layers(folder)
-    return folder
 
 
 def _pack_layers(folder: Path) -> None:
@@ -108,18 +126,16 @@ def deploy(stack: engine.Stack, parameters: dict[str, str] | None = None) -> dic
     environment = {**os.environ, **engine.credentials_environment(stack), "SAM_CLI_TELEMETRY": "0"}
     bootstrap(engine.credentials_environment(stack), stack.name)
     values = {**LOCAL_PARAMETERS, **_bundle_parameters(stack.name), **(parameters or {})}
-    _logged(
-        [
-            envs.program("tools", "sam"), "deploy",
-            "--config-file", str(envs.ROOT / "samconfig.toml"), "--config-env", "local",
-            "--template-file", str(envs.ROOT / ".aws-sam" / "local" / "template.yaml"),
-            "--stack-name", stack.name, "--s3-bucket", _deploy_bucket(environment),
-            "--tags", f"mlops:stack={stack.name}",
-            "--parameter-overrides", *_overrides(values),
-        ],
-        stack.folder / "deploy.log",
-        environment,
-    )  # fmt: skip
+    command = [
+        envs.program("tools", "sam"), "deploy",
+        "--config-file", str(envs.ROOT / "samconfig.toml"), "--config-env", "local",
+        "--template-file", str(envs.ROOT / ".aws-sam" / "local" / "template.yaml"),
+        "--stack-name", stack.name, "--s3-bucket", _deploy_bucket(environment),
+        "--tags", f"mlops:stack={stack.name}",
+        "--parameter-overrides", *_overrides(values),
+    ]  # fmt: skip
+    with _one_at_a_time():
+        _logged(command, stack.folder / "deploy.log", environment)
     stack.outputs = outputs(environment, stack.name)
     stack.save()
     return stack.outputs
