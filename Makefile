@@ -7,7 +7,7 @@ ENVS := $(PYTHON) local/envs.py
 RUN := $(BIN)/python -m local
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit integration e2e container bench check lint types security up down status logs \
+.PHONY: help setup demo test unit coverage integration e2e container bench check lint types security up down status logs \
         invoke build deploy lock clean
 
 help: ## List the commands
@@ -34,6 +34,9 @@ types: setup ## mypy, strict
 
 unit: setup ## Unit tests, sockets off
 	@$(BIN)/pytest tests/unit -q --numprocesses auto
+
+coverage: setup ## Unit tests with coverage measured; takes twice as long
+	@$(BIN)/pytest tests/unit -q --numprocesses auto --dist worksteal --cov --cov-report=term:skip-covered
 
 integration: setup ## AWS seams on moto, template and state machine tests
 	@$(ENVS) security

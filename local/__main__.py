@@ -142,10 +142,7 @@ def test(arguments: argparse.Namespace) -> int:
         [str(binary / "ruff"), "check", "."],
         [str(binary / "ruff"), "format", "--check", "."],
         [str(binary / "mypy")],
-        [
-            pytest, "tests/unit", "--numprocesses", "auto", "--dist", "worksteal", "--quiet",
-            "--cov", "--cov-report=term:skip-covered",
-        ],
+        [pytest, "tests/unit", "--numprocesses", "auto", "--dist", "worksteal", "--quiet"],
         [pytest, "tests/integration", "--numprocesses", "auto", "--dist", "worksteal", "--quiet"],
         [pytest, "tests/e2e", "tests/container", "--durations=10", "--verbose"],
     ]  # fmt: skip

@@ -10,7 +10,6 @@ import pytest
 
 from tests.deployment import Deployed, deployment
 
-
 # The same cases on every run of CI, so that a change is judged by itself; new ones at every run of a developer.
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("developer", deadline=None)
