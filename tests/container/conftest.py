@@ -186,8 +186,8 @@ _VOLATILE = frozenset(
 )  # fmt: skip
 
 
-#: What is made up for one call: the inference id, and the time that names a report.
-_UNIQUE = re.compile(r"\b[0-9a-f]{32}\b|(?<=/report-)\d{6}\b")
+#: What is made up for one call: the inference id, and the times that name a report and a window of traffic.
+_UNIQUE = re.compile(r"\b[0-9a-f]{32}\b|(?<=/report-)\d{6}\b|\b\d{8}T\d{6}Z")
 
 
 def _without(value: Any) -> Any:
