@@ -11,6 +11,7 @@ labels of new data do.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -148,7 +149,8 @@ def decide(baseline: Baseline, counts: Counts, policy: Drift) -> Verdict:
     findings = [f if f.method in (VANISHED, TYPE) else _conclude(f, next(corrected), policy) for f in drafts]
     findings.sort(key=lambda f: (not f.drifted, -f.severity, f.role, f.feature))
 
-    share = min(1.0, sum(weights[f] for f in {(f.role, f.feature) for f in findings if f.drifted}))
+    # math.fsum: a set has no order, and the last digit must not depend on one, nor on Python's version.
+    share = min(1.0, math.fsum(weights[f] for f in {(f.role, f.feature) for f in findings if f.drifted}))
     whole = [f for f in findings if f.drifted and f.role != "feature"]
     drifted = bool(whole) or (share > 0 and share >= policy.feature_share)
     explanation = (
@@ -244,7 +246,7 @@ def _weights(baseline: Baseline, counts: Counts) -> dict[tuple[str, str], float]
         if axis.role == "feature" and not (axis.kind == "private" and new.absent == counts.rows)
     ]
     raw = {name: max(0.0, float(baseline.importance.get(name, 0.0))) for name in comparable}
-    total = sum(raw.values())
+    total = math.fsum(raw.values())
     if total <= 0:
         raw, total = dict.fromkeys(comparable, 1.0), float(len(comparable))
     weights: dict[tuple[str, str], float] = {(a.role, a.name): 0.0 for a in baseline.axes}

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -263,3 +266,34 @@ def test_personal_data_is_compared_by_its_missing_values_only():
 )
 def test_debounce(current, earlier, needed, windows, answer):
     assert confirmed(current, earlier, needed=needed, windows=windows) is answer
+
+
+SHARE = """
+import numpy as np
+from mlops.contract import Drift
+from mlops.drift.decision import decide
+from mlops.features.columns import Column, Columns
+from mlops.features.spec import Feature
+from mlops.statistics.baseline import accumulate, build
+
+rng = np.random.default_rng(1)
+names = [f"feature {i}" for i in range(12)]
+table = lambda by: Columns(tuple(Column(n, "number", rng.normal(by, 1, 500)) for n in names))
+importance = {n: 0.1 + i * 0.07 for i, n in enumerate(names)}
+baseline = build([Feature(n, "number") for n in names[:]], table(0.0), importance=importance)
+moved = table(2.0).columns[:9] + table(0.0).columns[9:]
+print(repr(decide(baseline, accumulate(baseline, Columns(moved)), Drift()).share))
+"""
+
+
+def test_the_share_does_not_depend_on_the_order_of_a_set():
+    """Texts hash differently in every process, so a sum over a set of them differed in its last digit."""
+    printed = set()
+    for seed in ("1", "2", "3", "4"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        done = subprocess.run(
+            [sys.executable, "-c", SHARE], env=environment, capture_output=True, text=True, check=True
+        )
+        printed.add(done.stdout.strip())
+    assert len(printed) == 1, printed
+    assert 0.5 < float(printed.pop()) < 1
