@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tritonclient.http as httpclient
 
 from mlops.inference.application import Application
 from tests.integration.inference.http_door import served
 from tests.unit.inference.small_models import MIXED_RECORD, application, two_models
-
-httpclient = pytest.importorskip("tritonclient.http", reason="tritonclient[http] is not installed")
 
 
 @pytest.fixture(scope="module")
