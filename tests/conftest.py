@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 
 import hypothesis
@@ -21,3 +22,10 @@ def deployed() -> Iterator[Deployed]:
     """The one deployed stack of this run."""
     with deployment() as found:
         yield found
+
+
+@pytest.fixture(autouse=True)
+def traces() -> Iterator[None]:
+    """Functions that end in a fault switch stack traces off, in their process; here many share one."""
+    yield
+    vars(sys).pop("tracebacklimit", None)

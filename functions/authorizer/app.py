@@ -7,6 +7,7 @@ import functools
 import json
 from typing import Any
 
+from mlops.errors import fault, hide_traces, where
 from mlops.security.access import UnauthorizedError, bearer_token, policy
 from mlops.security.keys import KeyRing, url_source
 from mlops.security.tokens import ALGORITHMS, Rules, TokenError, Verifier
@@ -37,16 +38,23 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         token = bearer_token(event)
         principal = verifier().verify(token)
         return policy(principal, str(event.get("methodArn", "")))
+    except UnauthorizedError:
+        hide_traces()  # the runtime prints what an authorizer raises, and callers without a token come every second
+        raise
     except TokenError as error:
-        _log("refused", event, context, code=error.code)
-        # the traceback of an authorizer is logged by the runtime; it must not hold the cause
+        _log("WARNING", "refused", event, context, code=error.code)
+        hide_traces()
         raise UnauthorizedError from None
+    except Exception as error:
+        _log("ERROR", "fault", event, context, type=type(error).__name__, place=where(error))
+        hide_traces()
+        raise fault(error) from None
 
 
-def _log(message: str, event: dict[str, Any], context: Any, **fields: Any) -> None:
+def _log(level: str, message: str, event: dict[str, Any], context: Any, **fields: Any) -> None:
     """A log line in the form of the other functions'. Never the token, nor anything that it says."""
     line = {
-        "level": "WARNING",
+        "level": level,
         "message": message,
         "service": "authorizer",
         "function_request_id": getattr(context, "aws_request_id", ""),

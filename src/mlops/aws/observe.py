@@ -1,17 +1,22 @@
 """Logs, metrics and correlation for every function but ``predict``.
 
 Powertools gives the log format and the embedded metrics; this module decides the field's conventions once.
-Event bodies are never logged: they may hold personal data.
+Event bodies are never logged: they may hold personal data. Nor are stack traces and the messages of exceptions that
+are not ours, unless the log level is DEBUG.
 """
 
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
+
+from mlops.aws.clients import error_code
+from mlops.errors import fault, hide_traces, where
 
 NAMESPACE = "ServerlessMLOps"
 
@@ -35,6 +40,8 @@ def observed(service: str) -> Callable[[Handler], Handler]:
     """Decorate a handler: log context, correlation id, outcome, and an ``Errors``-free service metric.
 
     ``correlation_id`` comes from the event (state machine input), else the event's own id, else the request.
+    An exception that is not ours leaves as a :class:`mlops.errors.Fault` of the same name, without its message; none
+    leaves with a stack trace. With the log level DEBUG they are left alone.
     """
 
     def decorate(handler: Handler) -> Handler:
@@ -49,10 +56,15 @@ def observed(service: str) -> Callable[[Handler], Handler]:
             _metrics.set_default_dimensions(function=service)
             try:
                 result = handler(event, context)
-            except Exception:
+            except Exception as error:
                 metric("Faults", 1)
-                _logger.exception("fault")
-                raise
+                if _logger.log_level <= logging.DEBUG:
+                    _logger.exception("fault")
+                    raise
+                code = error_code(error) or getattr(error, "code", "")
+                _logger.error("fault", extra={"type": type(error).__name__, "code": code, "place": where(error)})
+                hide_traces()
+                raise fault(error, code=error_code(error)) from None
             else:
                 metric("Invocations", 1)
                 status = result.get("status") if isinstance(result, dict) else None

@@ -8,9 +8,10 @@ from typing import Any
 
 import orjson
 
+from mlops.errors import where
 from mlops.inference.answers import records_answer
 from mlops.inference.body import parse_json, raw_body, refuse_duplicate_keys
-from mlops.inference.emit import Capture, Metrics, log_line, where, write
+from mlops.inference.emit import Capture, Metrics, log_line, write
 from mlops.inference.errors import ApiError
 from mlops.inference.models import ModelSet
 from mlops.inference.scoring import Outcome, Scorer

@@ -216,13 +216,3 @@ def log_line(level: str, message: str, context: Any, *, correlation_id: str = ""
         **fields,
     }
     return orjson.dumps(line, default=str).decode()
-
-
-def where(error: BaseException) -> str:
-    """The innermost place of an exception as ``file:line``, without the folder; its message may hold values."""
-    trace = error.__traceback__
-    place = ""
-    while trace is not None:
-        place = f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    return place

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from mlops.inference.emit import write
+from mlops.errors import fault, hide_traces, where
+from mlops.inference.emit import log_line, write
 from mlops.inference.errors import ApiError
 from mlops.inference.models import Model
 
@@ -31,7 +32,13 @@ Result = dict[str, Any]
 
 
 def run(application: Application, event: Any, context: Any) -> Result:
-    """Run the task that ``event["task"]`` names. What cannot be done is a value of ``status``, not an exception."""
+    """Run the task that ``event["task"]`` names. What cannot be done is a value of ``status``, not an exception.
+
+    Raises
+    ------
+    Exception
+        as :func:`mlops.errors.fault` makes it of anything unexpected; the log has its type and place as well.
+    """
     name = event.get("task") if isinstance(event, Mapping) else None
     task = TASKS.get(name) if isinstance(name, str) else None
     if task is None:
@@ -40,6 +47,10 @@ def run(application: Application, event: Any, context: Any) -> Result:
         return task(application, event, context)
     except ApiError as error:
         return {"status": error.code, "message": error.message, "details": error.details}
+    except Exception as error:
+        write([log_line("ERROR", "fault", context, type=type(error).__name__, place=where(error), task=name)])
+        hide_traces()
+        raise fault(error) from None
 
 
 def describe(application: Application, event: Mapping[str, Any], context: Any) -> Result:

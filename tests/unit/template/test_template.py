@@ -64,6 +64,14 @@ def test_every_function_is_complete(logical_id: str) -> None:
     assert template()["Globals"]["Function"]["Tracing"] == "Active"
 
 
+def test_what_predict_answers_with_5xx_rings_an_alarm() -> None:
+    everything = template()["Resources"]
+    alarm = everything["ApiFaults"]["Properties"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/ApiGateway", "5XXError")
+    assert alarm["Dimensions"] == [{"Name": "ApiName", "Value": everything["Api"]["Properties"]["Name"]}]
+    assert alarm["AlarmActions"] == [{"Ref": "Alerts"}]
+
+
 def asynchronous_events(logical_id: str) -> list[dict[str, Any]]:
     events = FUNCTIONS[logical_id]["Properties"].get("Events", {}).values()
     return [e for e in events if e["Type"] in ("EventBridgeRule", "ScheduleV2")]
