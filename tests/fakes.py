@@ -14,7 +14,16 @@ from mlops.contract import Contract
 from mlops.errors import ConflictError, NotFoundError
 from mlops.objects import ObjectInfo
 from mlops.registry import chain
-from mlops.registry.entities import TRANSITIONS, DatasetVersion, LedgerDraft, LedgerEntry, ModelVersion, Record, State
+from mlops.registry.entities import (
+    TRANSITIONS,
+    DatasetVersion,
+    LedgerDraft,
+    LedgerEntry,
+    Lock,
+    ModelVersion,
+    Record,
+    State,
+)
 
 
 class Clock:
@@ -80,7 +89,7 @@ class MemoryRegistry:
         self.contracts: dict[str, Contract] = {}
         self.datasets: dict[str, DatasetVersion] = {}
         self.model_versions: dict[tuple[str, str], ModelVersion] = {}
-        self.locks: dict[tuple[str, str], tuple[str, datetime]] = {}
+        self.locks_kept: dict[tuple[str, str], tuple[str, datetime]] = {}
         self.kept: list[Record] = []
 
     def models(self) -> list[str]:
@@ -148,20 +157,24 @@ class MemoryRegistry:
         return self.move(model, version, (current.state,), "champion", reason)
 
     def acquire(self, model: str, purpose: str, owner: str, seconds: int) -> bool:
-        held = self.locks.get((model, purpose))
+        held = self.locks_kept.get((model, purpose))
         if held and held[0] != owner and held[1] > self.clock():
             return False
-        self.locks[(model, purpose)] = (owner, self.clock() + timedelta(seconds=seconds))
+        self.locks_kept[(model, purpose)] = (owner, self.clock() + timedelta(seconds=seconds))
         return True
 
     def let_go(self, model: str, purpose: str, owner: str) -> None:
-        held = self.locks.get((model, purpose))
+        held = self.locks_kept.get((model, purpose))
         if held and held[0] == owner:
-            del self.locks[(model, purpose)]
+            del self.locks_kept[(model, purpose)]
 
     def holder(self, model: str, purpose: str) -> str | None:
-        held = self.locks.get((model, purpose))
+        held = self.locks_kept.get((model, purpose))
         return held[0] if held and held[1] > self.clock() else None
+
+    def locks(self, model: str) -> list[Lock]:
+        held = sorted((purpose, *lock) for (name, purpose), lock in self.locks_kept.items() if name == model)
+        return [Lock(model, p, owner, until.isoformat()) for p, owner, until in held if until > self.clock()]
 
     def put_record(self, record: Record) -> bool:
         if any((r.model, r.kind, r.id) == (record.model, record.kind, record.id) for r in self.kept):

@@ -11,7 +11,7 @@ from typing import Any
 from mlops.aws.dynamo import ConditionFailedError, Item, Table
 from mlops.contract import Contract
 from mlops.errors import ConflictError
-from mlops.registry.entities import TRANSITIONS, DatasetVersion, ModelVersion, Record, State
+from mlops.registry.entities import TRANSITIONS, DatasetVersion, Lock, ModelVersion, Record, State
 
 _ABSENT = "attribute_not_exists(pk)"
 #: States of which a model has at most one version; a pointer item per state enforces it.
@@ -206,6 +206,15 @@ class DynamoRegistry:
         item = self._table.get(_model(model), f"LOCK#{purpose}")
         return str(item["owner"]) if item and item["until"] > self._clock().timestamp() * 1000 else None
 
+    def locks(self, model: str) -> list[Lock]:
+        """The locks of a model (``*``: of the stack) that are held now, by purpose."""
+        now = self._clock().timestamp() * 1000
+        return [
+            Lock(model, item["sk"].removeprefix("LOCK#"), item["owner"], _iso(item["until"]))
+            for item in self._table.query(_model(model), "LOCK#")
+            if item["until"] > now
+        ]
+
     # Records ------------------------------------------------------------------------------------
 
     def put_record(self, record: Record) -> bool:
@@ -247,6 +256,10 @@ def _version(item: Item) -> ModelVersion:
 def _dataset(item: Item) -> DatasetVersion:
     values = json.loads(item["body"])
     return DatasetVersion(**{**values, "parts": tuple(values["parts"])})
+
+
+def _iso(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, tz=UTC).isoformat()
 
 
 def _sortable(time: str) -> str:

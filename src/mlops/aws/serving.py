@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -117,12 +117,18 @@ class LambdaServing:
 
     def find_layer(self, digest: str) -> str | None:
         """By the layer versions' description, newest first."""
-        pages = self._lambda.get_paginator("list_layer_versions").paginate(LayerName=self.layer_name)
-        for page in pages:
-            for item in page["LayerVersions"]:
-                if item.get("Description") == layer_description(digest):
-                    return str(item["LayerVersionArn"])
-        return None
+        wanted = layer_description(digest)
+        return next((str(i["LayerVersionArn"]) for i in self._layers() if i.get("Description") == wanted), None)
+
+    def layers(self) -> dict[str, str]:
+        """Every model-set layer version that exists: ARN to the digest of its model set, oldest first."""
+        prefix = layer_description("")
+        newest_first = [(i["LayerVersionArn"], i.get("Description", "").removeprefix(prefix)) for i in self._layers()]
+        return dict(reversed(newest_first))
+
+    def _layers(self) -> Iterator[dict[str, Any]]:
+        for page in self._lambda.get_paginator("list_layer_versions").paginate(LayerName=self.layer_name):
+            yield from page["LayerVersions"]
 
     def publish_layer(self, digest: str, key: str) -> str:
         answer = self._lambda.publish_layer_version(

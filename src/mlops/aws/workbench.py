@@ -23,11 +23,14 @@ from mlops.aws.clients import client, error_code
 from mlops.aws.ledger import DynamoLedger
 from mlops.aws.objects import S3Objects
 from mlops.aws.registry import DynamoRegistry
+from mlops.aws.serving import LambdaServing
 from mlops.contract import Contract
 from mlops.data.intake import upload_id
 from mlops.errors import MlopsError, NotFoundError
 from mlops.objects import incoming_key, version_prefix
 from mlops.registry.entities import LedgerDraft
+from mlops.release import doctor
+from mlops.release.state import LOCK
 from mlops.security.issuing import issue
 from mlops.security.tokens import ALL_MODELS
 
@@ -100,6 +103,16 @@ class Workbench:
         """The audit trail."""
         return DynamoLedger(self._output("Table"), self.stack)
 
+    @cached_property
+    def serving(self) -> LambdaServing:
+        """The function that answers predictions, and what it serves."""
+        return LambdaServing(
+            self._output("PredictFunction"),
+            layer_name=f"{self.stack}-models",
+            parameter_prefix=f"/{self.stack}",
+            bucket=self.artifacts.bucket,
+        )
+
     def _output(self, name: str) -> str:
         try:
             return self.outputs[name]
@@ -134,6 +147,22 @@ class Workbench:
         request = {"action": "refresh", "actor": actor, "reason": reason, "request_id": f"refresh-{uuid.uuid4().hex}"}
         answer: Mapping[str, Any] = self.invoke("release", request)
         return answer
+
+    def examine(self) -> doctor.Seen:
+        """Everything that says what serves, at one moment."""
+        return doctor.examine(self.registry, self.ledger, self.serving, self.artifacts, self._under_way)
+
+    def treatment(self) -> doctor.Treatment:
+        """Repairs what :func:`mlops.release.doctor.diagnose` found."""
+
+        def refresh(actor: str, reason: str) -> Mapping[str, Any]:
+            return self.announce(actor=actor, reason=reason)
+
+        return doctor.Treatment(self.registry, self.ledger, self.serving, refresh, lambda: datetime.now(UTC))
+
+    def _under_way(self, purpose: str, owner: str) -> bool | None:
+        found = self.execution(owner, "ReleaseArn" if purpose == LOCK else "PipelineArn")
+        return None if found is None else not found.ended
 
     def rollback(self, model: str, *, actor: str, reason: str, to: str | None = None) -> Mapping[str, Any]:
         """Make an earlier champion serve again, or end the release that is under way."""

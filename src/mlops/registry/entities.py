@@ -66,6 +66,16 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Lock:
+    """A lock as it stands: ``until`` is the ISO 8601 UTC time at which it stops being held."""
+
+    model: str
+    purpose: str
+    owner: str
+    until: str
+
+
+@dataclass(frozen=True)
 class LedgerDraft:
     """What a caller says happened; the ledger adds sequence, time and hashes.
 

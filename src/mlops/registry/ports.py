@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from mlops.contract import Contract
-from mlops.registry.entities import DatasetVersion, LedgerDraft, LedgerEntry, ModelVersion, Record, State
+from mlops.registry.entities import DatasetVersion, LedgerDraft, LedgerEntry, Lock, ModelVersion, Record, State
 
 
 class Registry(Protocol):
@@ -61,6 +61,10 @@ class Registry(Protocol):
         ...
 
     def holder(self, model: str, purpose: str) -> str | None: ...
+
+    def locks(self, model: str) -> list[Lock]:
+        """The locks of a model (``*``: of the stack) that are held now, by purpose."""
+        ...
 
     def put_record(self, record: Record) -> bool:
         """Keep a record. False, and no change, when its id exists for that model and kind."""

@@ -74,6 +74,10 @@ class Serving(Protocol):
         """ARN of a layer version made of the model set ``digest``."""
         ...
 
+    def layers(self) -> Mapping[str, str]:
+        """Every model-set layer version that exists: ARN to the digest of its model set, oldest first."""
+        ...
+
     def publish_layer(self, digest: str, key: str) -> str:
         """Publish the archive at ``key`` of the artifact bucket; its ARN."""
         ...

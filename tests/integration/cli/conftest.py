@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import http.server
+import io
 import json
 import os
 import threading
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +22,7 @@ from mlops.aws.bootstrap import bootstrap
 from mlops.aws.workbench import Workbench
 
 STACK = "trial"
-OUTPUTS = ("DataBucket", "ArtifactBucket", "Table", "PipelineArn", "ReleaseArn", "ApiUrl")
+OUTPUTS = ("DataBucket", "ArtifactBucket", "Table", "PipelineArn", "ReleaseArn", "ApiUrl", "PredictFunction")
 MACHINE = json.dumps({"StartAt": "Done", "States": {"Done": {"Type": "Pass", "End": True}}})
 
 
@@ -84,6 +86,7 @@ def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account
     with mock_aws():
         outputs = made(f"http://127.0.0.1:{server.server_port}")
         bootstrap(STACK)
+        serves()
         bench = Workbench(STACK, outputs["ApiUrl"], outputs)
         found = Account(bench, server.asked)  # type: ignore[attr-defined]
 
@@ -118,10 +121,32 @@ def made(api_url: str) -> dict[str, str]:
         )["stateMachineArn"]
         for name in ("pipeline", "release")
     ]
-    outputs = dict(zip(OUTPUTS, ("trial-data", "trial-artifacts", "trial-table", *machines, api_url), strict=True))
+    outputs = dict(
+        zip(
+            OUTPUTS,
+            ("trial-data", "trial-artifacts", "trial-table", *machines, api_url, f"{STACK}-predict"),
+            strict=True,
+        )
+    )
     template = {
         "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
         "Outputs": {name: {"Value": value} for name, value in outputs.items()},
     }
     boto3.client("cloudformation").create_stack(StackName=STACK, TemplateBody=json.dumps(template))
     return outputs
+
+
+def serves() -> None:
+    """The serving function with the layer that bootstrap made, behind its alias."""
+    functions = boto3.client("lambda")
+    layer = boto3.client("ssm").get_parameter(Name=f"/{STACK}/model-layer-arn")["Parameter"]["Value"]
+    role = boto3.client("iam").create_role(RoleName="predict", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as out:
+        out.writestr("app.py", "")
+    functions.create_function(
+        FunctionName=f"{STACK}-predict", Runtime="python3.13", Role=role, Handler="app.handler",
+        Code={"ZipFile": archive.getvalue()}, Layers=[layer], Environment={"Variables": {"MLOPS_ROUTES": "{}"}},
+        Publish=True,
+    )  # fmt: skip
+    functions.create_alias(FunctionName=f"{STACK}-predict", Name="live", FunctionVersion="1")

@@ -264,3 +264,14 @@ def test_a_lock_is_removed_only_long_after_it_ran_out(dynamodb: Any, clock: Cloc
     key = {"pk": {"S": "MODEL#iris"}, "sk": {"S": "LOCK#train"}}
     item = dynamodb.get_item(TableName="registry", Key=key)["Item"]
     assert int(item["expires"]["N"]) == int(clock().timestamp()) + 60 + 86_400
+
+
+def test_held_locks_are_listed_and_others_not(registry: Registry, clock: Clock) -> None:
+    registry.acquire("iris", "train", "run-1", 60)
+    registry.acquire("iris", "drift", "run-2", 600)
+    registry.acquire("*", "release", "r1", 600)
+    clock.forward(seconds=100)
+    (held,) = registry.locks("iris")
+    assert (held.model, held.purpose, held.owner) == ("iris", "drift", "run-2")
+    assert held.until == "2026-03-02T12:10:00+00:00"
+    assert [lock.owner for lock in registry.locks("*")] == ["r1"]

@@ -211,3 +211,10 @@ def test_a_version_that_crashes_says_so_without_its_trace(account: Account) -> N
     account.serving._given_lambda = Answering(body, "Unhandled")
     with pytest.raises(MlopsError, match=r"version 7 of stack-predict failed: ImportError$"):
         account.serving.invoke("7", {})
+
+
+def test_layers_are_those_that_exist_with_their_digests(account: Account) -> None:
+    second = account.serving.publish_layer("two", "layers/two.zip")
+    assert list(account.serving.layers().items()) == [(account.first_layer, "one"), (second, "two")]
+    account.lambda_.delete_layer_version(LayerName="stack-models", VersionNumber=1)
+    assert account.serving.layers() == {second: "two"}

@@ -29,7 +29,7 @@ class MemoryServing:
         self.artifacts = artifacts
         empty = ModelSet()
         self.sets: dict[str, dict[str, Any]] = {"layer:1": empty.document()}
-        self.layers: dict[str, str] = {empty.digest: "layer:1"}
+        self.layers_kept: dict[str, str] = {empty.digest: "layer:1"}
         self.latest = Snapshot(LATEST, "layer:1", {}, "code-1", "r1")
         self.versions = {"1": replace(self.latest, version="1")}
         self.alias, self.alias_revision = "1", 1
@@ -84,14 +84,17 @@ class MemoryServing:
         self.moves.append(version)
 
     def find_layer(self, digest: str) -> str | None:
-        return self.layers.get(digest)
+        return self.layers_kept.get(digest)
+
+    def layers(self) -> dict[str, str]:
+        return {arn: digest for digest, arn in self.layers_kept.items()}
 
     def publish_layer(self, digest: str, key: str) -> str:
         with zipfile.ZipFile(BytesIO(self.artifacts.get(key))) as archive:
             document = json.loads(archive.read("models/set.json"))
         arn = f"layer:{len(self.sets) + 1}"
         self.sets[arn] = document
-        self.layers[digest] = arn
+        self.layers_kept[digest] = arn
         return arn
 
     def remembered(self) -> tuple[str, dict[str, Any]]:

@@ -72,6 +72,7 @@ def refused(world: World, releases: Callable[[], Releases]) -> None:
 def by_hand(world: World, releases: Callable[[], Releases]) -> None:
     world.first_champion()
     world.first_champion_again("b")
+    world.clock.forward(seconds=1)
     again(lambda: manual_rollback(releases(), model="iris", actor="user:ann", reason="worse", request_id="q1"))
 
 
