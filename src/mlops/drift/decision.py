@@ -5,20 +5,23 @@ contract's threshold) and it cannot be chance (p-value below the contract's sign
 Hochberg's correction over all tests of the check). Large windows make everything significant, small ones make
 everything look large; asking for both answers each.
 
-The model drifts when features with at least ``feature_share`` of the weight drift, or its predictions do, or the
-labels of new data do.
+Pairs of columns are judged by the same rule, by their correlation: that sees what no single column shows.
+
+The model drifts when features with at least ``feature_share`` of the weight drift, by themselves or in a pair, or
+its predictions do, or the labels of new data do.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from mlops.contract import Drift
 from mlops.drift import cells as cells_of
 from mlops.drift import methods
+from mlops.drift import relations as relations_of
 from mlops.drift.significance import change_of_rate, homogeneity
 from mlops.drift.special import adjusted
 from mlops.statistics.axis import Axis
@@ -28,6 +31,8 @@ from mlops.statistics.tally import Tally
 Status = Literal["insufficient", "ok", "drift"]
 
 MISSING_RATE = "missing_rate"
+CORRELATION = "correlation"
+RELATION = "relation"
 VANISHED = "vanished"
 TYPE = "type"
 
@@ -38,12 +43,14 @@ class Finding:
 
     Attributes
     ----------
-    feature, role : which column; role is ``feature``, ``prediction`` or ``target``.
-    method : of :data:`mlops.drift.methods.METHODS`, or ``missing_rate``, ``vanished``, ``type``.
+    feature, role : which column; role is ``feature``, ``prediction`` or ``target``; or which pair of columns, with
+        the role ``relation``.
+    method : of :data:`mlops.drift.methods.METHODS`, or ``missing_rate``, ``vanished``, ``type``, ``correlation``.
     value, noise, effect, threshold : see :class:`mlops.drift.methods.Measured`.
     p_value, q_value : before and after the correction for many tests.
-    weight : the feature's share of the importance of all features, 0 for other roles.
+    weight : the feature's share of the importance of all features, both features' for a pair, 0 for other roles.
     message : what was seen, in words.
+    between : of a pair: the names of both columns.
     """
 
     feature: str
@@ -58,12 +65,18 @@ class Finding:
     drifted: bool
     weight: float
     message: str
+    between: tuple[str, ...] = ()
 
     @property
     def severity(self) -> float:
         """How much it matters: how far above the threshold, weighted; predictions and labels count in full."""
         ratio = self.effect / self.threshold if self.threshold > 0 else 0.0
-        return ratio * (self.weight if self.role == "feature" else 1.0)
+        return ratio * (self.weight if self.role in ("feature", RELATION) else 1.0)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the features that it is about."""
+        return self.between or ((self.feature,) if self.role == "feature" else ())
 
     def brief(self) -> dict[str, Any]:
         """The part that goes into events and answers."""
@@ -147,11 +160,13 @@ def decide(baseline: Baseline, counts: Counts, policy: Drift) -> Verdict:
     tested = [f for f in drafts if f.method not in (VANISHED, TYPE)]
     corrected = iter(adjusted([f.p_value for f in tested]))
     findings = [f if f.method in (VANISHED, TYPE) else _conclude(f, next(corrected), policy) for f in drafts]
+    findings += _relations(baseline, counts, policy, weights, {n for f in findings if f.drifted for n in f.features})
     findings.sort(key=lambda f: (not f.drifted, -f.severity, f.role, f.feature))
 
     # math.fsum: a set has no order, and the last digit must not depend on one, nor on Python's version.
-    share = min(1.0, math.fsum(weights[f] for f in {(f.role, f.feature) for f in findings if f.drifted}))
-    whole = [f for f in findings if f.drifted and f.role != "feature"]
+    moved = {n for f in findings if f.drifted for n in f.features}
+    share = min(1.0, math.fsum(weights.get(("feature", n), 0.0) for n in moved))
+    whole = [f for f in findings if f.drifted and f.role in ("prediction", "target")]
     drifted = bool(whole) or (share > 0 and share >= policy.feature_share)
     explanation = (
         _explain(findings, share, counts.rows, policy) if drifted else _calm(findings, share, counts.rows, policy)
@@ -233,6 +248,40 @@ def _values(pair: _Pair, policy: Drift, notes: list[str]) -> list[Finding]:
     return [pair.finding(measured, homogeneity(compared), _describe(axis, old, new))]
 
 
+def _relations(
+    baseline: Baseline, counts: Counts, policy: Drift, weights: Mapping[tuple[str, str], float], moved: set[str]
+) -> list[Finding]:
+    """Findings about pairs, a family of tests of their own. A pair of which a column ``moved`` by itself is left
+    out: its correlation may follow from that, and the column is named already."""
+    relations, old, new = baseline.relations, baseline.counts.pairs, counts.pairs
+    if relations is None or old is None or new is None:
+        return []
+    drafts = []
+    for change in relations_of.compare(relations, old, new):
+        names = [baseline.axes[relations.scores[i].axis].name for i in change.pair]
+        if moved.intersection(names):
+            continue
+        title = " with ".join(relations_of.label(relations, baseline.axes, i) for i in change.pair)
+        drafts.append(
+            Finding(
+                feature=title,
+                role=RELATION,
+                method=CORRELATION,
+                value=change.value,
+                noise=change.noise,
+                effect=change.effect,
+                threshold=policy.threshold,
+                p_value=change.p_value,
+                q_value=change.p_value,
+                drifted=False,
+                weight=min(1.0, math.fsum(weights.get(("feature", n), 0.0) for n in names)),
+                message=f"{title}: correlation {change.now:.2f}, was {change.was:.2f}",
+                between=tuple(names),
+            )
+        )
+    return [_conclude(f, q, policy) for f, q in zip(drafts, adjusted([f.p_value for f in drafts]), strict=True)]
+
+
 def _conclude(draft: Finding, q_value: float, policy: Drift) -> Finding:
     drifted = draft.effect >= draft.threshold and q_value <= policy.significance
     return Finding(**{**asdict(draft), "q_value": q_value, "drifted": drifted})
@@ -258,6 +307,8 @@ def _notes(baseline: Baseline, counts: Counts, policy: Drift) -> list[str]:
     notes = []
     if counts.unknown:
         notes.append(f"New columns that the model does not know: {', '.join(counts.unknown)}.")
+    if baseline.relations is None:
+        notes.append("The baseline keeps no pairs of columns, so correlations were not compared; a new training does.")
     private = [a.name for a in baseline.axes if a.kind == "private"]
     if private:
         notes.append(f"Values not compared because they are personal data: {', '.join(private)}.")
@@ -273,7 +324,11 @@ def _notes(baseline: Baseline, counts: Counts, policy: Drift) -> list[str]:
 def _part(findings: Sequence[Finding], share: float) -> tuple[list[str], str]:
     features = list(dict.fromkeys(f.feature for f in findings if f.drifted and f.role == "feature"))
     total = len({f.feature for f in findings if f.role == "feature"})
-    return features, f"{len(features)} of {total} features ({_percent(share)} of the weight) differ from training"
+    pairs = [f.feature for f in findings if f.drifted and f.role == RELATION]
+    text = f"{len(features)} of {total} features"
+    if pairs:
+        text += f" and {len(pairs)} correlation{'s' if len(pairs) > 1 else ''}"
+    return [*features, *pairs], f"{text} ({_percent(share)} of the weight) differ from training"
 
 
 def _explain(findings: Sequence[Finding], share: float, rows: int, policy: Drift) -> str:

@@ -28,8 +28,10 @@ import numpy.typing as npt
 from mlops.features.columns import Column, Columns
 from mlops.features.spec import Feature
 from mlops.statistics import axis as axes_of
+from mlops.statistics import relations as relations_of
 from mlops.statistics import tally as tallies
 from mlops.statistics.axis import BINS, Axis, BaselineError
+from mlops.statistics.relations import Pairs, Relations
 from mlops.statistics.tally import Tally
 
 __all__ = ["Baseline", "BaselineError", "Counts", "accumulate", "build", "empty", "merge", "merge_all"]
@@ -51,6 +53,7 @@ class Counts:
     tallies : one per axis, in the baseline's order.
     unknown : names of columns that no axis counts, sorted, at most ``MAX_NOTED``.
     mistyped : names of columns whose type was not that of their axis, sorted.
+    pairs : sums over pairs of columns; None when the baseline watches none.
     """
 
     reference: str
@@ -58,6 +61,7 @@ class Counts:
     tallies: tuple[Tally, ...]
     unknown: tuple[str, ...] = ()
     mistyped: tuple[str, ...] = ()
+    pairs: Pairs | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -66,6 +70,7 @@ class Counts:
             "tallies": [t.to_dict() for t in self.tallies],
             "unknown": list(self.unknown),
             "mistyped": list(self.mistyped),
+            **({"pairs": self.pairs.to_dict()} if self.pairs else {}),
         }
 
     @classmethod
@@ -76,6 +81,7 @@ class Counts:
             tallies=tuple(Tally.from_dict(t) for t in data["tallies"]),
             unknown=tuple(data.get("unknown", ())),
             mistyped=tuple(data.get("mistyped", ())),
+            pairs=Pairs.from_dict(data["pairs"]) if data.get("pairs") else None,
         )
 
 
@@ -84,7 +90,8 @@ class Baseline:
     """Axes and counts of the data that a model version was trained on.
 
     ``importance``: feature -> weight from 0, for deciding how much a feature's drift matters; may be empty.
-    ``model`` and ``version`` say whose baseline it is, where known.
+    ``model`` and ``version`` say whose baseline it is, where known. ``relations``: the pairs of columns that are
+    watched; None in a baseline from before there were any, or when no two columns vary.
     """
 
     axes: tuple[Axis, ...]
@@ -92,11 +99,12 @@ class Baseline:
     importance: Mapping[str, float] = field(default_factory=dict)
     model: str = ""
     version: str = ""
+    relations: Relations | None = None
 
     @cached_property
     def reference(self) -> str:
-        """Digest of the axes."""
-        return _digest(self.axes)
+        """Digest of the axes and of the scores of pairs."""
+        return _digest(self.axes, self.relations)
 
     def of(self, role: str) -> list[tuple[Axis, Tally]]:
         """Axes of one role with what was counted in training."""
@@ -117,6 +125,11 @@ class Baseline:
             "columns": [
                 a.to_dict() | {"tally": t.to_dict()} for a, t in zip(self.axes, self.counts.tallies, strict=True)
             ],
+            **(
+                {"relations": self.relations.to_dict() | {"sums": self.counts.pairs.to_dict()}}
+                if self.relations and self.counts.pairs
+                else {}
+            ),
         }
 
     @classmethod
@@ -142,11 +155,17 @@ class Baseline:
                 raise BaselineError(
                     f"baseline: column '{axis.name}' has {len(tally.counts)} counts for {axis.cells} bins"
                 )
-        reference = _digest(axes)
+        relations, pairs = _relations(data.get("relations"), len(axes))
+        reference = _digest(axes, relations)
         if data.get("reference", reference) != reference:
             raise BaselineError("baseline: its bins were changed after it was written (the digest differs)")
         return cls(
-            axes, Counts(reference, rows, counted), importance, str(data.get("model", "")), str(data.get("version", ""))
+            axes,
+            Counts(reference, rows, counted, pairs=pairs),
+            importance,
+            str(data.get("model", "")),
+            str(data.get("version", "")),
+            relations,
         )
 
 
@@ -159,6 +178,7 @@ def build(
     classes: Sequence[str] = (),
     importance: Mapping[str, float] | None = None,
     bins: int = BINS,
+    pairs: bool = False,
 ) -> Baseline:
     """Choose axes from ``table`` and count it on them.
 
@@ -173,6 +193,7 @@ def build(
     classes : names of the score columns.
     importance : feature -> weight.
     bins : most bins of a numeric column.
+    pairs : whether pairs of columns are watched, too (:mod:`mlops.statistics.relations`).
     """
     axes: list[Axis] = []
     by_name = {c.name: c for c in table.columns}
@@ -188,7 +209,13 @@ def build(
         table = Columns((*(c for c in table.columns if c.name != target.name), target))
     frame = Baseline(tuple(axes), Counts("", 0, ()))
     counts = accumulate(frame, table, predictions)
-    return Baseline(tuple(axes), counts, dict(importance or {}))
+    baseline = Baseline(frame.axes, counts, dict(importance or {}))
+    relations = relations_of.choose(frame.axes, counts.tallies, baseline.importance, table) if pairs else None
+    if relations is None:
+        return baseline
+    baseline = replace(baseline, relations=relations)
+    sums = relations_of.count(relations, baseline.axes, table)
+    return replace(baseline, counts=replace(counts, reference=baseline.reference, pairs=sums))
 
 
 def accumulate(baseline: Baseline, table: Columns, predictions: Scores | None = None) -> Counts:
@@ -218,12 +245,14 @@ def accumulate(baseline: Baseline, table: Columns, predictions: Scores | None = 
         tallies=tuple(counted),
         unknown=tuple(sorted(n for n in by_name if n not in named)[:MAX_NOTED]),
         mistyped=tuple(sorted(mistyped)),
+        pairs=relations_of.count(baseline.relations, baseline.axes, table) if baseline.relations else None,
     )
 
 
 def empty(baseline: Baseline) -> Counts:
     """Counts of no rows: the neutral element of :func:`merge`."""
-    return Counts(baseline.reference, 0, tuple(Tally((0,) * a.cells) for a in baseline.axes))
+    pairs = relations_of.none(baseline.relations) if baseline.relations else None
+    return Counts(baseline.reference, 0, tuple(Tally((0,) * a.cells) for a in baseline.axes), pairs=pairs)
 
 
 def merge(a: Counts, b: Counts) -> Counts:
@@ -242,6 +271,7 @@ def merge(a: Counts, b: Counts) -> Counts:
         tallies=tuple(tallies.merge(x, y) for x, y in zip(a.tallies, b.tallies, strict=True)),
         unknown=tuple(sorted({*a.unknown, *b.unknown})[:MAX_NOTED]),
         mistyped=tuple(sorted({*a.mistyped, *b.mistyped})),
+        pairs=a.pairs.plus(b.pairs) if a.pairs and b.pairs else None,
     )
 
 
@@ -271,6 +301,19 @@ def _empty_column(feature: Feature, rows: int) -> Column:
     return Column(feature.name, feature.type, np.full(rows, np.nan))
 
 
-def _digest(axes: Sequence[Axis]) -> str:
-    text = json.dumps([a.to_dict() for a in axes], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+def _relations(data: Any, axes: int) -> tuple[Relations | None, Pairs | None]:
+    """The watched pairs of a baseline and their sums; none in one from before there were any."""
+    if not data:
+        return None, None
+    relations = Relations.from_dict(data, axes)
+    sums = Pairs.from_dict(data.get("sums") or {})
+    if len(sums.rows) != len(relations.pairs):
+        raise BaselineError("baseline: sums do not fit the pairs of columns")
+    return relations, sums
+
+
+def _digest(axes: Sequence[Axis], relations: Relations | None = None) -> str:
+    known: list[dict[str, Any]] = [a.to_dict() for a in axes]
+    known += [s.to_dict() for s in relations.scores] if relations else []
+    text = json.dumps(known, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

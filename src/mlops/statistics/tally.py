@@ -25,8 +25,8 @@ import numpy.typing as npt
 from mlops.features.columns import MISSING, Column
 from mlops.statistics.axis import COARSE_BITS, FINE_BITS, Axis, BaselineError
 
-#: Rows sorted at a time: small enough for the processor's cache, and for sums of squares below 2**63.
-BLOCK = 65_536
+#: Rows sorted at a time: small enough for the processor's cache.
+BLOCK = 16_384
 _WIDE = float(2**61)  # fine grid points below this fit int64
 _LIMB = 23  # coarse grid points below 2**23 have squares that int64 can sum over a block; others go in two limbs
 
@@ -211,8 +211,48 @@ def merge(a: Tally, b: Tally) -> Tally:
     )
 
 
+#: Float sums of whole numbers are exact below 2**53: so many fine points (below 2**41), or squares of coarse ones.
+_FINE_ROWS, _COARSE_ROWS = 2**12, 2 ** (53 - 2 * _LIMB)
+
+
 def _sums(axis: Axis, finite: npt.NDArray[np.float64]) -> tuple[int, int, int]:
     """Sums of fine points, coarse points and squared coarse points of sorted finite values."""
+    limit, scale = 2.0**52, math.ldexp(1.0, -axis.exponent) if abs(axis.exponent) <= 1000 else math.inf
+    low, high = float(finite[0]) * scale, float(finite[-1]) * scale
+    if -limit < low and high < limit and abs(axis.origin) < limit:
+        points = finite * scale
+        np.rint(points, out=points)
+        points -= axis.origin
+        if max(-points[0], points[-1]) < 2**41:
+            return _fast_sums(axis, points)
+    return _wide_sums(axis, finite)
+
+
+def _fast_sums(axis: Axis, points: npt.NDArray[np.float64]) -> tuple[int, int, int]:
+    """The same of fine points that are whole numbers below 2**41, in floating point without rounding."""
+    total = _exact_sum(points, _FINE_ROWS)
+    if axis.shift:
+        points *= math.ldexp(1.0, -axis.shift)
+        points += 0.5
+        np.floor(points, out=points)
+    if max(-points[0], points[-1]) >= 2**_LIMB:
+        return total, _exact_sum(points, _FINE_ROWS), _square_limbs(points.astype(np.int64))
+    whole = len(points) - len(points) % _COARSE_ROWS
+    parts = points[:whole].reshape(-1, _COARSE_ROWS)
+    square = int(np.einsum("ij,ij->i", parts, parts).astype(np.int64).sum()) + int(
+        np.dot(points[whole:], points[whole:])
+    )
+    return total, _exact_sum(points, len(points)), square
+
+
+def _exact_sum(points: npt.NDArray[np.float64], rows: int) -> int:
+    """The sum, in parts of so many rows that floating point does not round."""
+    whole = len(points) - len(points) % rows
+    return int(points[:whole].reshape(-1, rows).sum(axis=1).astype(np.int64).sum()) + int(points[whole:].sum())
+
+
+def _wide_sums(axis: Axis, finite: npt.NDArray[np.float64]) -> tuple[int, int, int]:
+    """The same whatever the values are."""
     with np.errstate(over="ignore"):
         scaled = np.rint(np.ldexp(finite, -axis.exponent))
     if abs(axis.origin) < _WIDE:

@@ -57,5 +57,6 @@ def baseline_json(
         target=data.table[contract.target.name],
         classes=contract.target.classes if contract.task == "classification" else (),
         importance=importance,
+        pairs=True,
     )
     return json.dumps(baseline.labelled(contract.name, version).to_dict(), ensure_ascii=False).encode()

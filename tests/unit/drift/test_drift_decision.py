@@ -48,19 +48,21 @@ def outcomes(n, m, windows, *, shift=0.0, shifted=0, seed=1):
     rng, found = np.random.default_rng(seed), []
     for i in range(windows):
         if i % 25 == 0:
-            baseline = build(FEATURES, sample(rng, n))
+            baseline = build(FEATURES, sample(rng, n), pairs=True)
         found.append(decide(baseline, accumulate(baseline, sample(rng, m, shift=shift, shifted=shifted)), POLICY))
     return found
 
 
-@pytest.mark.parametrize(("n", "m"), [(300, 100), (300, 300), (4000, 200), (2000, 2000)])
+@pytest.mark.parametrize(("n", "m"), [(300, 100), (4000, 200), (2000, 2000)])
 def test_without_drift_false_alarms_stay_at_the_stated_rate(n, m):
-    """Significance 0.01 bounds the windows in which any column is called significant, and both conditions together
-    the windows with any drifted column; 400 windows allow three standard errors."""
+    """Significance 0.01 bounds the windows in which any column is called significant, and those in which any pair is;
+    both conditions together the windows with anything drifted; 400 windows allow three standard errors."""
     verdicts = outcomes(n, m, 400)
-    significant = np.mean([any(f.q_value <= POLICY.significance for f in v.findings) for v in verdicts])
-    assert significant <= 0.01 + 3 * np.sqrt(0.01 * 0.99 / 400)
-    assert np.mean([bool(v.drifted) for v in verdicts]) <= 0.01
+    for pairs in (False, True):
+        told = [[f.q_value for f in v.findings if (f.role == "relation") is pairs] for v in verdicts]
+        assert min(len(q) for q in told) > 10
+        assert np.mean([min(q) <= POLICY.significance for q in told]) <= 0.01 + 3 * np.sqrt(0.01 * 0.99 / 400)
+    assert np.mean([bool(v.drifted) for v in verdicts]) <= 0.02
     assert not [v for v in verdicts if v.status != "ok"]
 
 
@@ -70,6 +72,42 @@ def test_injected_drift_is_detected(m, shift):
     assert np.mean([v.status == "drift" for v in verdicts]) >= 0.95
     named = [{f.feature for f in v.drifted} for v in verdicts]
     assert np.mean([not (names - {"n0", "n1", "n2", "n3"}) for names in named]) >= 0.95
+
+
+def correlated(rng: np.random.Generator, n: int, r: float) -> Columns:
+    common = rng.normal(size=(4, n))
+    common[1] = r * common[0] + np.sqrt(1 - r * r) * common[1]
+    return Columns(tuple(Column(f"n{i}", "number", values) for i, values in enumerate(common)))
+
+
+@pytest.mark.parametrize(("was", "now", "rows", "power"), [(0.9, 0.0, 100, 1), (0.0, 0.7, 200, 1), (0.8, 0.4, 500, 1)])
+def test_a_broken_correlation_is_seen_where_no_single_column_differs(was, now, rows, power):
+    rng = np.random.default_rng(8)
+    baseline = build(FEATURES[:4], correlated(rng, 2000, was), pairs=True)
+    verdicts = [decide(baseline, accumulate(baseline, correlated(rng, rows, now)), POLICY) for _ in range(40)]
+    assert [{f.feature for f in v.drifted} for v in verdicts] == [{"n0 with n1"}] * 40
+    assert np.mean([v.status == "drift" for v in verdicts]) >= power
+    assert verdicts[0].share == pytest.approx(0.5)
+    assert "correlation" in verdicts[0].explanation
+    assert f"was {was:.1f}"[:6] in verdicts[0].drifted[0].message
+
+
+def test_correlation_takes_no_notice_of_what_columns_show_by_themselves():
+    rng = np.random.default_rng(9)
+    baseline = build(FEATURES[:4], correlated(rng, 2000, 0.8), pairs=True)
+    moved = correlated(rng, 500, 0.0)
+    moved = Columns((Column("n0", "number", moved["n0"].values + 3), *moved.columns[1:]))
+    assert {f.feature for f in decide(baseline, accumulate(baseline, moved), POLICY).drifted} == {"n0"}
+    wider = correlated(rng, 500, 0.8)
+    wider = Columns(tuple(Column(c.name, "number", c.values * 1.3 + 0.2) for c in wider.columns))
+    pairs = [f for f in decide(baseline, accumulate(baseline, wider), POLICY).findings if f.role == "relation"]
+    assert pairs
+    assert not any(f.drifted for f in pairs)
+
+
+def test_a_baseline_from_before_pairs_says_that_they_were_not_compared():
+    verdict = decide(small(), accumulate(small(), table(**same())), POLICY)
+    assert any("keeps no pairs" in note for note in verdict.notes)
 
 
 def test_a_shift_below_the_threshold_is_significant_but_no_drift():

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from mlops.features.columns import Column, Columns, category_column
 from mlops.features.spec import Feature
+from mlops.statistics import axis as axes_of
+from mlops.statistics import tally as tallies
 from mlops.statistics.baseline import Baseline, BaselineError, Counts, accumulate, build, empty, merge, merge_all
 
 FEATURES = [
@@ -58,7 +60,7 @@ def test_any_split_in_any_order_gives_the_same_counts(train, data, cuts, seed):
     baseline = build(FEATURES, table(train))
     whole_table = table(data)
     scores = np.linspace(0.0, 1.0, len(data))[:, None]
-    baseline_with_scores = build(FEATURES, table(train), predictions=np.zeros((len(train), 1)))
+    baseline_with_scores = build(FEATURES, table(train), predictions=np.zeros((len(train), 1)), pairs=True)
     order = np.random.default_rng(seed).permutation(len(data))
     pieces = np.split(order, sorted(min(c, len(data)) for c in cuts))
 
@@ -68,7 +70,8 @@ def test_any_split_in_any_order_gives_the_same_counts(train, data, cuts, seed):
     assert merge_all(baseline_with_scores, parts) == whole
     assert merge_all(baseline_with_scores, reversed(parts)) == whole
     assert Counts.from_dict(json.loads(json.dumps(whole.to_dict(), allow_nan=False))) == whole
-    assert Baseline.from_dict(json.loads(json.dumps(baseline.to_dict(), allow_nan=False))) == baseline
+    for made in (baseline, baseline_with_scores):
+        assert Baseline.from_dict(json.loads(json.dumps(made.to_dict(), allow_nan=False))) == made
 
 
 @settings(max_examples=60, deadline=None)
@@ -150,3 +153,11 @@ def test_several_blocks_equal_numpy_histogram():
     assert tally.above == int((values > axis.edges[-1]).sum())
     assert tally.mean(axis) == pytest.approx(values.mean(), rel=1e-9)
     assert tally.deviation(axis) == pytest.approx(values.std(), rel=1e-6)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(numbers(1e6), min_size=2, max_size=60), st.lists(numbers(1e7), min_size=1, max_size=300))
+def test_sums_in_floating_point_equal_those_in_whole_numbers(train, data):
+    axis = axes_of.choose(Column("n", "number", np.array(train)), role="feature")
+    finite = np.sort(np.array(data * 20))
+    assert tallies._sums(axis, finite) == tallies._wide_sums(axis, finite)
