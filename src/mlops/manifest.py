@@ -10,6 +10,7 @@ regression.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,38 @@ from mlops.features.spec import Feature
 INPUT = "input"
 PROBABILITIES = "probabilities"
 VALUE = "value"
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The prediction interval of a regression: a predicted value and about it a half width, which is a line through
+    the points (``values``, ``half_widths``), level outside them. ``coverage``: share of true values within."""
+
+    coverage: float
+    values: tuple[float, ...]
+    half_widths: tuple[float, ...]
+
+    def half_width(self, value: float) -> float:
+        """The half width around a predicted value, in the target's unit.
+
+        >>> Interval(0.9, (0.0, 10.0), (1.0, 3.0)).half_width(5.0)
+        2.0
+        """
+        values, widths = self.values, self.half_widths
+        if value <= values[0]:
+            return widths[0]
+        if value >= values[-1]:
+            return widths[-1]
+        at = bisect_right(values, value)
+        low, high = values[at - 1], values[at]
+        return widths[at - 1] + (widths[at] - widths[at - 1]) * (value - low) / (high - low)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Interval:
+        return cls(float(data["coverage"]), tuple(data["values"]), tuple(data["half_widths"]))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"coverage": self.coverage, "values": list(self.values), "half_widths": list(self.half_widths)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +69,7 @@ class Manifest:
         parent_version, rows.
     metrics : on the hold-out set, from the ONNX model.
     capture_rate : share of requests captured outside a release.
+    interval : the prediction interval (regression), when one was fitted.
     """
 
     model: str
@@ -53,6 +87,7 @@ class Manifest:
     metrics: Mapping[str, float] = field(default_factory=dict)
     capture_rate: float = 1.0
     value_range: tuple[float, float] | None = None  # of the target in training (regression)
+    interval: Interval | None = None
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Manifest:
@@ -62,6 +97,8 @@ class Manifest:
             values[name] = tuple(values.get(name) or ())
         if values.get("value_range") is not None:
             values["value_range"] = tuple(values["value_range"])
+        if values.get("interval") is not None:
+            values["interval"] = Interval.from_dict(values["interval"])
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
@@ -82,4 +119,5 @@ class Manifest:
             "metrics": dict(self.metrics),
             "capture_rate": self.capture_rate,
             "value_range": list(self.value_range) if self.value_range else None,
+            "interval": self.interval.to_dict() if self.interval else None,
         }

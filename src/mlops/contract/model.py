@@ -68,7 +68,20 @@ class Training:
     seed: int = 7
     time_budget_seconds: int = 60
     class_weight: Literal["balanced"] | None = None
+    calibration: Literal["auto", "sigmoid", "isotonic", "none"] = "auto"
+    interval: float | None = 0.9  # share of true values within the prediction interval (regression)
     min_rows: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """From which probability the positive class is answered (binary only). ``threshold`` fixes it; else it follows
+    from what a ``false_positive`` and a ``false_negative`` cost, in any unit; without either it is 0.5, or what is
+    best for a metric of labels."""
+
+    threshold: float | None = None
+    false_positive: float | None = None
+    false_negative: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +174,7 @@ class Contract:
     file: FileFormat = field(default_factory=FileFormat)
     checks: Checks = field(default_factory=Checks)
     training: Training = field(default_factory=Training)
+    decision: Decision = field(default_factory=Decision)
     gates: Gates = field(default_factory=Gates)
     drift: Drift = field(default_factory=Drift)
     retrain: Retrain = field(default_factory=Retrain)
@@ -198,6 +212,7 @@ class Contract:
             "file": FileFormat,
             "checks": Checks,
             "training": Training,
+            "decision": Decision,
             "gates": Gates,
             "drift": Drift,
             "retrain": Retrain,

@@ -19,8 +19,9 @@ CLASSIFICATION_METRICS = (
     "log_loss",
     "brier",
     "calibration_error",
+    "cost",
 )
-REGRESSION_METRICS = ("rmse", "mae", "median_ae", "r2")
+REGRESSION_METRICS = ("rmse", "mae", "median_ae", "r2", "pinball")
 
 
 def broken_rules(contract: Contract) -> Iterator[tuple[Path, str]]:
@@ -35,6 +36,7 @@ def broken_rules(contract: Contract) -> Iterator[tuple[Path, str]]:
         yield from ((("features", i, *path), message) for path, message in _feature(feature))
     yield from _roles(contract, set(names))
     yield from _metrics(contract)
+    yield from _decision(contract)
     yield from _sections(contract, set(names))
 
 
@@ -112,6 +114,22 @@ def _metrics(contract: Contract) -> Iterator[tuple[Path, str]]:
     for path, name in given:
         if name not in known:
             yield path, f"'{name}' is not a metric of {contract.task}; allowed are {', '.join(known)}"
+        elif name == "cost" and contract.decision.false_positive is None:
+            yield path, "needs decision.false_positive and decision.false_negative"
+        elif name == "pinball" and contract.training.interval is None:
+            yield path, "needs training.interval"
+
+
+def _decision(contract: Contract) -> Iterator[tuple[Path, str]]:
+    rule = contract.decision
+    given = [name for name in ("threshold", "false_positive", "false_negative") if getattr(rule, name) is not None]
+    if given and len(contract.target.classes) != 2:
+        yield ("decision", given[0]), "is for two classes only"
+    elif given and contract.target.positive is None:
+        yield ("decision", given[0]), "needs target.positive: which class is the positive one"
+    if (rule.false_positive is None) != (rule.false_negative is None):
+        absent = "false_positive" if rule.false_positive is None else "false_negative"
+        yield ("decision", absent), "is missing; a threshold follows from both costs"
 
 
 def _sections(contract: Contract, features: set[str]) -> Iterator[tuple[Path, str]]:

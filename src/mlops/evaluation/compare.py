@@ -64,15 +64,18 @@ def paired_gain(
     task: Task,
     *,
     seed: int,
+    old_task: Task | None = None,
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
 ) -> Interval:
     """How much better ``new`` is than ``old`` on the same rows; the same resample serves both, so what is hard
-    for both cancels. Positive is better, in the metric's unit."""
+    for both cancels. Positive is better, in the metric's unit. ``old_task``: of ``old``, when its threshold or
+    interval is another."""
+    before = old_task or task
 
     def gain(index: npt.NDArray[Any] | slice) -> float:
         return metric.gain(
-            metric.compute(actual[index], new[index], task), metric.compute(actual[index], old[index], task)
+            metric.compute(actual[index], new[index], task), metric.compute(actual[index], old[index], before)
         )
 
     return _interval(actual, gain(slice(None)), gain, seed=seed, confidence=confidence, resamples=resamples)

@@ -120,12 +120,16 @@ def evaluate(
         )
 
 
-def task_of(manifest: Manifest) -> Task:
-    """What metrics must know of a version's task."""
+def task_of(manifest: Manifest, contract: Contract) -> Task:
+    """What metrics must know of a version's task; costs are those of the contract in force."""
     if manifest.task == "regression":
-        return Task()
+        return Task(interval=manifest.interval)
     positive = manifest.classes.index(manifest.positive) if manifest.positive in manifest.classes else 1
-    return Task(len(manifest.classes), positive, manifest.threshold)
+    rule = contract.decision
+    costs = None
+    if rule.false_positive is not None and rule.false_negative is not None:
+        costs = (rule.false_positive, rule.false_negative)
+    return Task(len(manifest.classes), positive, manifest.threshold, costs)
 
 
 class _Evaluator:
@@ -135,7 +139,7 @@ class _Evaluator:
         self._contract, self._candidate, self._champion, self._seconds = contract, candidate, champion, seconds
         self._manifest = candidate.manifest
         self._check_manifest()
-        self._task = task_of(self._manifest)
+        self._task = task_of(self._manifest, contract)
         self._metric: Metric = metric_for(contract.metric, contract.task)
         self._scorer = OnnxScorer(candidate.model, width(self._manifest.features), self._task.classes)
 
@@ -244,7 +248,16 @@ class _Evaluator:
             check = Check("no_worse_than_champion", True, None, None, note, effect="report")
             return replace(result, checks=(*result.checks, check), notes=(note,))
         margin = self._contract.gates.margin
-        check, gain = gates.champion_check(actual, scores, answers, self._metric, self._task, margin=margin, seed=SEED)
+        check, gain = gates.champion_check(
+            actual,
+            scores,
+            answers,
+            self._metric,
+            self._task,
+            margin=margin,
+            seed=SEED,
+            champion_task=task_of(champion.manifest, self._contract),
+        )
         checks = (*result.checks, check, *self._on_champion_rows(champion, margin))
         status, reasons = gates.decide(self._contract, checks)
         return replace(
@@ -252,7 +265,7 @@ class _Evaluator:
             checks=checks,
             status=status,
             reasons=tuple(reasons),
-            champion_metrics=compute_all(actual, answers, task_of(champion.manifest)),
+            champion_metrics=compute_all(actual, answers, task_of(champion.manifest, self._contract)),
             gain=gain,
             notes=(
                 "rows are held out by a hash of their content, so the champion was not trained on them either, "
@@ -280,6 +293,7 @@ class _Evaluator:
             self._task,
             margin=margin,
             seed=SEED,
+            champion_task=task_of(champion.manifest, self._contract),
             name="no_worse_on_champion_rows",
             where=f" on the {len(actual)} rows that the champion was judged on",
             effect="ask",

@@ -160,6 +160,7 @@ def champion_check(
     *,
     margin: float,
     seed: int,
+    champion_task: Task | None = None,
     name: str = "no_worse_than_champion",
     where: str = "",
     effect: Effect = "reject",
@@ -169,10 +170,10 @@ def champion_check(
     ``margin`` is in the metric's unit; for an error without upper bound (rmse, mae, log loss) it is a share of
     the champion's value, so that one default suits every target.
     """
-    gain = paired_gain(actual, challenger, champion, metric, task, seed=seed)
+    gain = paired_gain(actual, challenger, champion, metric, task, seed=seed, old_task=champion_task)
     allowed = margin
     if metric.scale == "target":
-        allowed = margin * abs(metric.compute(actual, champion, task))
+        allowed = margin * abs(metric.compute(actual, champion, champion_task or task))
     worse = gain.value < -allowed
     sure = gain.high < 0
     passed = not (worse and sure)

@@ -11,6 +11,7 @@ References
 ----------
 Fawcett, "An introduction to ROC analysis", Pattern Recognition Letters 27 (2006): AUC by ranks.
 Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015: calibration error.
+Koenker & Bassett, "Regression quantiles", Econometrica 46 (1978): pinball loss.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mlops.manifest import Interval
+
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
@@ -31,11 +34,14 @@ _SMALLEST = float(np.finfo(np.float64).eps)
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What metrics must know of the task: how many classes, which is positive, and from which probability."""
+    """What metrics must know of the task: how many classes, which is positive, from which probability, what a false
+    alarm and a miss cost, and the interval around a predicted value."""
 
     classes: int = 0  # 0: regression
     positive: int = 1
     threshold: float = 0.5
+    costs: tuple[float, float] | None = None
+    interval: Interval | None = None
 
     @property
     def binary(self) -> bool:
@@ -126,6 +132,16 @@ def calibration_error(actual: IntArray, scores: FloatArray, task: Task) -> float
     return error
 
 
+def cost(actual: IntArray, scores: FloatArray, task: Task) -> float:
+    """Mean cost of a row, in the contract's unit; NaN when it names no costs."""
+    if task.costs is None or not task.binary:
+        return float("nan")
+    predicted = labels(scores, task)
+    alarms = np.mean((predicted == task.positive) & (actual != task.positive))
+    misses = np.mean((predicted != task.positive) & (actual == task.positive))
+    return float(task.costs[0] * alarms + task.costs[1] * misses)
+
+
 def mae(actual: FloatArray, scores: FloatArray, task: Task) -> float:
     """Mean absolute error."""
     return float(np.mean(np.abs(actual - scores[:, 0])))
@@ -149,6 +165,24 @@ def r2(actual: FloatArray, scores: FloatArray, task: Task) -> float:
     return 1.0 - float(np.sum((actual - scores[:, 0]) ** 2)) / total
 
 
+def pinball(actual: FloatArray, scores: FloatArray, task: Task) -> float:
+    """Mean pinball loss of the two ends of the prediction interval, as quantiles; NaN without an interval."""
+    if task.interval is None:
+        return float("nan")
+    low, high = interval_bounds(scores, task.interval)
+    tail = (1 - task.interval.coverage) / 2
+    below, above = actual - low, actual - high
+    losses = np.maximum(tail * below, (tail - 1) * below) + np.maximum((1 - tail) * above, -tail * above)
+    return float(np.mean(losses) / 2)
+
+
+def interval_bounds(scores: FloatArray, interval: Interval) -> tuple[FloatArray, FloatArray]:
+    """Lower and upper ends of the prediction intervals of (rows, 1) values; each of shape (rows,)."""
+    value = scores[:, 0]
+    half = np.interp(value, interval.values, interval.half_widths)
+    return value - half, value + half
+
+
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -160,12 +194,18 @@ METRICS: Mapping[str, Metric] = {
         Metric("log_loss", "classification", False, "target", log_loss, "log loss"),
         Metric("brier", "classification", False, "unit", brier, "Brier score"),
         Metric("calibration_error", "classification", False, "unit", calibration_error, "calibration error"),
+        Metric("cost", "classification", False, "target", cost, "mean cost of a row"),
         Metric("mae", "regression", False, "target", mae, "mean absolute error"),
         Metric("rmse", "regression", False, "target", rmse, "root mean squared error"),
         Metric("r2", "regression", True, "unit", r2, "R²"),
         Metric("median_ae", "regression", False, "target", median_ae, "median absolute error"),
+        Metric("pinball", "regression", False, "target", pinball, "pinball loss of the interval"),
     )
 }
+
+
+#: Metrics of answered labels: they depend on the threshold.
+LABEL_METRICS = ("f1", "accuracy", "balanced_accuracy", "cost")
 
 
 def metric_for(name: str, kind: str) -> Metric:

@@ -53,20 +53,32 @@ def require_valid(outcome: Outcome) -> None:
     raise ApiError("invalid_records", message, batch.problems)
 
 
-def prediction(model: Model, row: Sequence[float]) -> dict[str, Any]:
-    """``{"label", "probabilities"}`` or ``{"value"}``."""
+def prediction(model: Model, row: Sequence[float], *, interval: bool = False) -> dict[str, Any]:
+    """``{"label", "probabilities"}`` or ``{"value"}``; with ``interval`` the latter has ``{"interval": {"low", "high",
+    "coverage"}}``, null for a version that has none."""
     manifest = model.manifest
     if manifest.task == "classification":
         label = manifest.classes[label_index(model, row)]
         return {"label": label, "probabilities": dict(zip(manifest.classes, row, strict=True))}
+    if interval:
+        return {"value": row[0], "interval": _interval(model, row[0])}
     return {"value": row[0]}
 
 
-def records_answer(outcome: Outcome, *, partial: bool = False) -> dict[str, Any]:
+def _interval(model: Model, value: float) -> dict[str, float] | None:
+    known = model.manifest.interval
+    if known is None:
+        return None
+    half = known.half_width(value)
+    return {"low": value - half, "high": value + half, "coverage": known.coverage}
+
+
+def records_answer(outcome: Outcome, *, partial: bool = False, interval: bool = False) -> dict[str, Any]:
     """The body of the answer to ``POST /predict``.
 
     Every record has its prediction at its own position. With ``partial`` a wrong record has
-    ``{"id", "error": {"code", "message", "details"}}`` there and the others are answered.
+    ``{"id", "error": {"code", "message", "details"}}`` there and the others are answered. ``interval``: values come
+    with their prediction intervals.
 
     Raises
     ------
@@ -82,7 +94,7 @@ def records_answer(outcome: Outcome, *, partial: bool = False) -> dict[str, Any]
         if row is None:
             predictions[index] = {"id": f"{prefix}-{index}", "error": _failed(outcome, partial)}
         else:
-            answer = {"id": f"{prefix}-{index}", **prediction(model, row)}
+            answer = {"id": f"{prefix}-{index}", **prediction(model, row, interval=interval)}
             if model.version != versions[0]:
                 answer["version"] = model.version
             predictions[index] = answer

@@ -21,7 +21,7 @@ from mlops.inference.texts import answer_text
 #: A Lambda answer may have 6 MB; the envelope takes some of it.
 MAX_ANSWER_BYTES = 5_500_000
 
-_PREDICT_FIELDS = frozenset({"model", "records", "partial"})
+_PREDICT_FIELDS = frozenset({"model", "records", "partial", "interval"})
 
 Event = Mapping[str, Any]
 Response = dict[str, Any]
@@ -153,7 +153,7 @@ class Application:
         """``POST /predict``."""
         body = raw_body(exchange.event, self.settings.max_body_bytes)
         request = parse_json(body)
-        name, records, partial = _check(request)
+        name, records, partial, interval = _check(request)
         try:
             keys = len(request) + sum(map(len, records))
         except TypeError:  # a record that is no object; the parser will say so
@@ -161,9 +161,9 @@ class Application:
         refuse_duplicate_keys(body, request, keys)
         exchange.require(name)
         outcome = self.score(exchange, name, records, body=body)
-        answer = answer_text(outcome)
+        answer = None if interval else answer_text(outcome)
         if answer is None:
-            return self.reply(outcome, records_answer(outcome, partial=partial))
+            return self.reply(outcome, records_answer(outcome, partial=partial, interval=interval))
         return self.scored(outcome, answer)
 
     def score(
@@ -214,8 +214,8 @@ class Application:
         return {"statusCode": status, "headers": headers, "body": orjson.dumps(answer).decode()}
 
 
-def _check(request: Any) -> tuple[str, list[Any], bool]:
-    """``model``, ``records`` and ``partial`` of a request, or ApiError."""
+def _check(request: Any) -> tuple[str, list[Any], bool, bool]:
+    """``model``, ``records``, ``partial`` and ``interval`` of a request, or ApiError."""
     if type(request) is not dict:
         raise ApiError("invalid_request", 'the body must be an object: {"model": "…", "records": [{…}]}')
     if not request.keys() <= _PREDICT_FIELDS:
@@ -223,7 +223,7 @@ def _check(request: Any) -> tuple[str, list[Any], bool]:
 
         unknown = min(request.keys() - _PREDICT_FIELDS)
         close = did_you_mean(unknown, sorted(_PREDICT_FIELDS))
-        hint = f"; did you mean '{close}'?" if close else "; known fields are model, records, partial"
+        hint = f"; did you mean '{close}'?" if close else "; known fields are model, records, partial, interval"
         raise ApiError("invalid_request", f"unknown field '{unknown[:80]}'{hint}", [{"field": unknown[:80]}])
     name, records, partial = request.get("model"), request.get("records"), request.get("partial", False)
     if type(name) is not str or not name:
@@ -232,4 +232,7 @@ def _check(request: Any) -> tuple[str, list[Any], bool]:
         raise ApiError("invalid_request", "'records' must be an array of objects", [{"field": "records"}])
     if type(partial) is not bool:
         raise ApiError("invalid_request", "'partial' must be true or false", [{"field": "partial"}])
-    return name, records, partial
+    interval = request.get("interval", False)
+    if type(interval) is not bool:
+        raise ApiError("invalid_request", "'interval' must be true or false", [{"field": "interval"}])
+    return name, records, partial, interval

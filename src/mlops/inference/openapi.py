@@ -222,6 +222,11 @@ def _request(model: Model) -> Schema:
             "model": {"const": manifest.model},
             "records": {"type": "array", "minItems": 1, "items": record},
             "partial": {"type": "boolean", "default": False},
+            "interval": {
+                "type": "boolean",
+                "default": False,
+                "description": "Regression: answer every value with its prediction interval.",
+            },
         },
         "additionalProperties": False,
     }

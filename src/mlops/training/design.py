@@ -1,7 +1,8 @@
 """From the encoded matrix to what an estimator is fitted on.
 
 Trees see values untouched (no arithmetic before a threshold, so a float32 comparison in ONNX decides as the
-estimator does) and categories one-hot. Linear models see values imputed, bounded and scaled in float64.
+estimator does) and categories one-hot; trees that take no missing values see the median in their place, and a
+column that marks them. Linear models see values imputed, bounded and scaled in float64.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a design column comes from: column ``encoded`` of the encoded matrix as it is, or, with a
-    ``level``, 1 where it equals that category code and 0 elsewhere."""
+    """Where a design column comes from: column ``encoded`` of the encoded matrix as it is; with a ``level``, 1
+    where it equals that category code and 0 elsewhere; with ``marks``, 1 where it is missing and 0 elsewhere."""
 
     feature: str
     encoded: int
     level: int | None = None
     nullable: bool = False
+    marks: bool = False
 
 
 def sources(features: Sequence[Feature]) -> tuple[Source, ...]:
@@ -71,6 +73,45 @@ class TreeDesign(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         for i, source in enumerate(self.columns):
             values = X[:, source.encoded]
             design[:, i] = values if source.level is None else values == source.level
+        return design
+
+
+class FilledDesign(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """As :class:`TreeDesign`, with the median in place of missing numbers, and a column that marks each nullable one.
+
+    Parameters
+    ----------
+    columns : tuple of Source
+
+    Attributes
+    ----------
+    fill_ : float32, shape (encoded columns,): the median of each column of the encoded matrix.
+    columns_ : ``columns`` and those that mark.
+    """
+
+    def __init__(self, columns: tuple[Source, ...]) -> None:
+        self.columns = columns
+
+    def fit(self, X: Matrix, y: Any = None) -> Self:
+        """Learn the medians from (rows, columns)."""
+        self.n_features_in_ = X.shape[1]
+        known = np.where(np.isnan(X).all(axis=0), np.float32(0), X)
+        self.fill_ = np.nanmedian(known.astype(np.float64), axis=0).astype(np.float32)
+        numbers = [s for s in self.columns if s.level is None and s.nullable]
+        self.columns_ = (*self.columns, *(Source(s.feature, s.encoded, marks=True) for s in numbers))
+        return self
+
+    def transform(self, X: Matrix) -> Matrix:
+        """float32, shape (rows, columns)."""
+        missing = np.isnan(X)
+        filled = np.where(missing, self.fill_, X)
+        design = np.empty((len(X), len(self.columns_)), dtype=np.float32)
+        for i, source in enumerate(self.columns_):
+            values = filled[:, source.encoded]
+            if source.marks:
+                design[:, i] = missing[:, source.encoded]
+            else:
+                design[:, i] = values if source.level is None else values == source.level
         return design
 
 

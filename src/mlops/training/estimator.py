@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from mlops.contract import Contract
 from mlops.features.encoding import Matrix
+from mlops.training.calibration import Calibrator
 from mlops.training.families import Candidate, build
 
 FloatArray = npt.NDArray[np.float64]
@@ -31,6 +34,14 @@ def one_thread() -> Any:
     return _controller().limit(limits=1)
 
 
+@contextmanager
+def _calm() -> Iterator[None]:
+    """One thread, and no warning when scikit-learn's check for finite numbers adds up numbers near the limit of
+    float32 of both signs: it then looks at each of them."""
+    with one_thread(), np.errstate(invalid="ignore", over="ignore"):
+        yield
+
+
 @dataclass(frozen=True)
 class Fitted:
     """A fitted candidate.
@@ -39,22 +50,44 @@ class Fitted:
     ----------
     classes : number of the contract's classes; 0 for a regression.
     present : the classes that training rows had, ascending; a class that never occurred gets probability 0.
+    calibrator : from margins to probabilities; None: the estimator's own probabilities.
     """
 
     candidate: Candidate
     pipeline: Pipeline
     classes: int
     present: tuple[int, ...]
+    calibrator: Calibrator | None = None
 
     def scores(self, matrix: Matrix) -> FloatArray:
         """Probabilities (rows, classes) or values (rows, 1) of an encoded matrix; float64."""
-        with one_thread():
-            if not self.classes:
+        if not self.classes:
+            with _calm():
                 values: FloatArray = self.pipeline.predict(matrix).astype(np.float64).reshape(-1, 1)
                 return values
-            result = np.zeros((len(matrix), self.classes))
-            result[:, list(self.present)] = self.pipeline.predict_proba(matrix)
-            return result
+        if self.calibrator is not None:
+            return self.place(self.calibrator(self.margins(matrix)))
+        with _calm():
+            return self.place(self.pipeline.predict_proba(matrix))
+
+    def margins(self, matrix: Matrix) -> FloatArray:
+        """What a calibrator maps: decision values where the estimator has them, else probabilities; of the second
+        class alone when there are two. Float64, shape (rows, 1) or (rows, present classes)."""
+        with _calm():
+            if hasattr(self.model, "decision_function"):
+                found: FloatArray = self.pipeline.decision_function(matrix).astype(np.float64)
+                return found.reshape(-1, 1) if found.ndim == 1 else found
+            shares: FloatArray = self.pipeline.predict_proba(matrix)
+            return shares[:, 1:] if len(self.present) == 2 else shares
+
+    def place(self, probabilities: FloatArray) -> FloatArray:
+        """Probabilities of the present classes among those of all classes; shape (rows, classes)."""
+        result = np.zeros((len(probabilities), self.classes))
+        result[:, list(self.present)] = probabilities
+        return result
+
+    def calibrated(self, calibrator: Calibrator | None) -> Fitted:
+        return replace(self, calibrator=calibrator)
 
     @property
     def model(self) -> Any:

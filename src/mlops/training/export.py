@@ -6,54 +6,33 @@ float32 not above t; with that no row can fall on the other side of a split. *Ca
 one-hot column tests a 0/1 column that the graph appends for just the levels that some tree asks for
 (an equality test inside the tree would be smaller, but onnxruntime 1.31 answers wrongly when a
 multi-target ensemble chains such nodes). *Linear models* are scaled and summed in float64, where a large
-mean cannot cancel the value.
+mean cannot cancel the value. A calibration map is part of the graph, in float64 as well.
 
 Operators: https://onnx.ai/onnx/operators (opset 17; ai.onnx.ml 3, TreeEnsembleRegressor).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper
-from sklearn.linear_model import LogisticRegression, Ridge
+from onnx import TensorProto, helper
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from mlops.errors import MlopsError
 from mlops.features.encoding import Matrix
 from mlops.manifest import INPUT, PROBABILITIES, VALUE
-from mlops.training.design import LinearDesign, Source
+from mlops.training.calibration import Calibrator
+from mlops.training.design import FilledDesign, LinearDesign, Source, TreeDesign
 from mlops.training.estimator import Fitted
-from mlops.training.families import design_sources
+from mlops.training.graph import ExportError, Graph, floor32
+from mlops.training.trees import Link, Tree, is_tree_model, splits, trees_of
 
 OPSET = 17
 ML_OPSET = 3
 IR_VERSION = 8
-
-
-class ExportError(MlopsError):
-    """A model that cannot be written as ONNX without changing its answers."""
-
-    code = "not_exportable"
-
-
-def floor32(values: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """The largest float32 that is not above each float64 (infinities stay).
-
-    >>> float(floor32(0.1)), float(floor32(0.5))
-    (0.09999999403953552, 0.5)
-    """
-    exact = np.asarray(values, dtype=np.float64)
-    # Below the least finite float32 the answer is minus infinity, which is no mistake here.
-    with np.errstate(over="ignore"):
-        rounded = exact.astype(np.float32)
-        above = rounded.astype(np.float64) > exact
-        result: npt.NDArray[np.float32] = np.where(above, np.nextafter(rounded, np.float32(-np.inf)), rounded)
-    return result
 
 
 def to_onnx(fitted: Fitted, width: int, *, name: str = "model") -> bytes:
@@ -69,16 +48,11 @@ def to_onnx(fitted: Fitted, width: int, *, name: str = "model") -> bytes:
     ExportError
         for an estimator or a split that has no exact ONNX form.
     """
-    graph = _Graph()
-    kind = fitted.candidate.family
-    if kind == "linear":
-        _linear(graph, fitted)
-    elif kind == "forest":
-        _forest(graph, fitted, width)
-    elif kind == "boosting":
-        _boosting(graph, fitted, width)
+    graph = Graph()
+    if is_tree_model(fitted.model):
+        _trees(graph, fitted, width)
     else:
-        raise ExportError(f"family '{kind}' has no ONNX form")
+        _dense(graph, fitted)
     columns, output = (fitted.classes, PROBABILITIES) if fitted.classes else (1, VALUE)
     proto = helper.make_graph(
         graph.nodes,
@@ -98,31 +72,46 @@ def to_onnx(fitted: Fitted, width: int, *, name: str = "model") -> bytes:
     return body
 
 
-@dataclass
-class _Graph:
-    nodes: list[Any] = field(default_factory=list)
-    initializers: list[Any] = field(default_factory=list)
+# Linear models and networks ----------------------------------------------------------------------
 
-    def add(self, operator: str, inputs: Sequence[str], output: str = "", **attributes: Any) -> str:
-        output = output or f"t{len(self.nodes)}"
-        domain = "ai.onnx.ml" if operator.startswith("Tree") else ""
-        self.nodes.append(helper.make_node(operator, list(inputs), [output], domain=domain, **attributes))
-        return output
-
-    def constant(self, values: npt.ArrayLike, dtype: Any) -> str:
-        name = f"c{len(self.initializers)}"
-        self.initializers.append(numpy_helper.from_array(np.asarray(values, dtype=dtype), name))
-        return name
+_ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "logistic": "Sigmoid"}
+_NETWORK_LINKS: dict[str, Link] = {"identity": "value", "logistic": "sigmoid", "softmax": "softmax"}
 
 
-# Linear ------------------------------------------------------------------------------------------
+def _dense(graph: Graph, fitted: Fitted) -> None:
+    model = fitted.model
+    joined, count = _design(graph, fitted.pipeline.named_steps["design"])
+    if isinstance(model, MLPClassifier | MLPRegressor):
+        layers = list(zip(model.coefs_, model.intercepts_, strict=True))
+        if model.activation not in (*_ACTIVATIONS, "identity") or model.out_activation_ not in _NETWORK_LINKS:
+            raise ExportError(f"a network with '{model.activation}' and '{model.out_activation_}' has no exact form")
+        link = _NETWORK_LINKS[model.out_activation_]
+    else:
+        weights = np.atleast_2d(model.coef_).astype(np.float64)
+        bias = np.broadcast_to(np.asarray(model.intercept_, dtype=np.float64), (len(weights),))
+        layers = [(weights.T, bias)]
+        link = _linear_link(fitted, len(weights))
+    if count != len(layers[0][0]):
+        raise ExportError(f"the model has {len(layers[0][0])} weights for {count} design columns")
+    raw = joined
+    for number, (weights, bias) in enumerate(layers):
+        if number and model.activation != "identity":
+            raw = graph.add(_ACTIVATIONS[model.activation], [raw])
+        raw = graph.add("Gemm", [raw, graph.constant(weights, np.float64), graph.constant(bias, np.float64)])
+    _answer(graph, fitted, raw, link, double=True)
 
 
-def _linear(graph: _Graph, fitted: Fitted) -> None:
-    design: LinearDesign = fitted.pipeline.named_steps["design"]
-    model: LogisticRegression | Ridge = fitted.model
-    weights = np.atleast_2d(model.coef_).astype(np.float64)
-    bias = np.broadcast_to(np.asarray(model.intercept_, dtype=np.float64), (len(weights),))
+def _linear_link(fitted: Fitted, outputs: int) -> Link:
+    name = type(fitted.model).__name__
+    if not fitted.classes:
+        return "exp" if name in ("PoissonRegressor", "GammaRegressor") else "value"
+    if outputs == 1:
+        return "sigmoid"
+    return "one_against_rest" if name == "SGDClassifier" else "softmax"
+
+
+def _design(graph: Graph, design: LinearDesign) -> tuple[str, int]:
+    """The design matrix in float64, and how many columns it has."""
     pieces = []
     numbers = design.number_columns()
     count = len(numbers)
@@ -147,21 +136,7 @@ def _linear(graph: _Graph, fitted: Fitted) -> None:
         equal = graph.add("Equal", [codes, graph.constant([v for _, v in one_hot], np.float32)])
         pieces.append(graph.add("Cast", [equal], to=TensorProto.DOUBLE))
         count += len(one_hot)
-    if count != weights.shape[1]:
-        raise ExportError(f"the linear model has {weights.shape[1]} weights for {count} design columns")
-    joined = pieces[0] if len(pieces) == 1 else graph.add("Concat", pieces, axis=1)
-    raw = graph.add("Gemm", [joined, graph.constant(weights.T, np.float64), graph.constant(bias, np.float64)])
-    if not fitted.classes:
-        graph.add("Cast", [raw], VALUE, to=TensorProto.FLOAT)
-        return
-    if len(weights) == 1:
-        positive = graph.add("Sigmoid", [raw])
-        negative = graph.add("Sub", [graph.constant([[1.0]], np.float64), positive])
-        scores = graph.add("Concat", [negative, positive], axis=1)
-    else:
-        scores = graph.add("Softmax", [raw], axis=1)
-    scores = graph.add("Cast", [scores], _last(fitted), to=TensorProto.FLOAT)
-    _spread(graph, fitted, scores)
+    return (pieces[0] if len(pieces) == 1 else graph.add("Concat", pieces, axis=1)), count
 
 
 # Trees -------------------------------------------------------------------------------------------
@@ -177,6 +152,8 @@ _NODE_ATTRIBUTES = (
     "missing_value_tracks_true",
 )
 _TARGET_ATTRIBUTES = ("treeids", "nodeids", "ids", "weights")
+#: In place of a category's level: the column that marks missing values.
+_MARK = -1
 
 
 @dataclass
@@ -186,57 +163,53 @@ class _Ensemble:
     sources: tuple[Source, ...]
     width: int
     trees: int = 0
-    one_hot: dict[tuple[int, int], int] = field(default_factory=dict)  # (encoded column, level) -> position
+    appended: dict[tuple[int, int], int] = field(default_factory=dict)  # (encoded column, level) -> position
     nodes: dict[str, list[Any]] = field(default_factory=lambda: {k: [] for k in _NODE_ATTRIBUTES})
     targets: dict[str, list[Any]] = field(default_factory=lambda: {k: [] for k in _TARGET_ATTRIBUTES})
 
-    def add(
-        self,
-        *,
-        feature: npt.NDArray[np.int64],
-        threshold: npt.NDArray[np.float64],
-        left: npt.NDArray[np.int64],
-        right: npt.NDArray[np.int64],
-        missing_left: npt.NDArray[np.bool_],
-        leaf: npt.NDArray[np.bool_],
-        values: npt.NDArray[np.float64],
-        first_target: int,
-    ) -> None:
-        """One tree; all arrays have shape (nodes,), ``values`` (nodes, targets)."""
-        number = len(leaf)
+    def add(self, tree: Tree) -> None:
+        leaf, number = tree.leaf, len(tree.leaf)
         place = np.zeros(len(self.sources), dtype=np.int64)
-        for used in np.unique(feature[~leaf]):
+        for used in np.unique(tree.feature[~leaf]):
             place[used] = self._place(self.sources[used])
         self.nodes["treeids"] += [self.trees] * number
         self.nodes["nodeids"] += range(number)
-        self.nodes["featureids"] += np.where(leaf, 0, place[np.where(leaf, 0, feature)]).tolist()
-        self.nodes["values"] += np.where(leaf, 0, floor32(threshold)).tolist()
+        self.nodes["featureids"] += np.where(leaf, 0, place[np.where(leaf, 0, tree.feature)]).tolist()
+        self.nodes["values"] += np.where(leaf, 0, floor32(tree.threshold)).tolist()
         self.nodes["modes"] += np.where(leaf, "LEAF", "BRANCH_LEQ").tolist()
-        self.nodes["truenodeids"] += np.where(leaf, 0, left).tolist()
-        self.nodes["falsenodeids"] += np.where(leaf, 0, right).tolist()
-        self.nodes["missing_value_tracks_true"] += (missing_left & ~leaf).astype(np.int64).tolist()
+        self.nodes["truenodeids"] += np.where(leaf, 0, tree.left).tolist()
+        self.nodes["falsenodeids"] += np.where(leaf, 0, tree.right).tolist()
+        self.nodes["missing_value_tracks_true"] += (tree.missing_left & ~leaf).astype(np.int64).tolist()
         leaves = np.flatnonzero(leaf)
-        for target in range(values.shape[1]):
+        for target in range(tree.values.shape[1]):
             self.targets["treeids"] += [self.trees] * len(leaves)
             self.targets["nodeids"] += leaves.tolist()
-            self.targets["ids"] += [first_target + target] * len(leaves)
-            self.targets["weights"] += values[leaves, target].tolist()
+            self.targets["ids"] += [tree.first_target + target] * len(leaves)
+            self.targets["weights"] += tree.values[leaves, target].tolist()
         self.trees += 1
 
     def _place(self, source: Source) -> int:
-        """Where a design column lies in the input, or behind it among the one-hot columns."""
-        if source.level is None:
+        """Where a design column lies in the input, or behind it among the columns that the graph appends."""
+        if source.level is None and not source.marks:
             return source.encoded
-        return self.width + self.one_hot.setdefault((source.encoded, source.level), len(self.one_hot))
+        key = (source.encoded, _MARK if source.level is None else source.level)
+        return self.width + self.appended.setdefault(key, len(self.appended))
 
-    def input(self, graph: _Graph) -> str:
-        """The tensor that the trees read; call when every tree is added."""
-        if not self.one_hot:
-            return INPUT
-        columns, levels = zip(*self.one_hot, strict=True)
+    def input(self, graph: Graph, fill: npt.NDArray[np.float32] | None) -> str:
+        """The tensor that the trees read; call when every tree is added. ``fill``: in place of missing values."""
+        source = INPUT
+        if fill is not None:
+            missing = graph.add("IsNaN", [INPUT])
+            source = graph.add("Where", [missing, graph.constant(fill, np.float32), INPUT])
+        if not self.appended:
+            return source
+        columns, levels = zip(*self.appended, strict=True)
         codes = graph.add("Gather", [INPUT, graph.constant(columns, np.int64)], axis=1)
         equal = graph.add("Equal", [codes, graph.constant(levels, np.float32)])
-        return graph.add("Concat", [INPUT, graph.add("Cast", [equal], to=TensorProto.FLOAT)], axis=1)
+        if _MARK in levels:
+            marks = graph.constant([level == _MARK for level in levels], np.bool_)
+            equal = graph.add("Or", [equal, graph.add("And", [graph.add("IsNaN", [codes]), marks])])
+        return graph.add("Concat", [source, graph.add("Cast", [equal], to=TensorProto.FLOAT)], axis=1)
 
     def attributes(self, targets: int, aggregate: str) -> dict[str, Any]:
         result = {f"nodes_{k}": v for k, v in self.nodes.items()}
@@ -244,71 +217,96 @@ class _Ensemble:
         return {**result, "n_targets": targets, "aggregate_function": aggregate, "post_transform": "NONE"}
 
 
-def _forest(graph: _Graph, fitted: Fitted, width: int) -> None:
-    ensemble = _Ensemble(design_sources(fitted.pipeline), width)
-    binary = len(fitted.present) == 2
-    for member in fitted.model.estimators_:
-        tree = member.tree_
-        values = tree.value[:, 0, :]
-        if fitted.classes:
-            values = values / values.sum(axis=1, keepdims=True)
-            values = values[:, 1:] if binary else values
-        ensemble.add(
-            feature=tree.feature.astype(np.int64),
-            threshold=tree.threshold,
-            left=tree.children_left,
-            right=tree.children_right,
-            missing_left=tree.missing_go_to_left.astype(bool),
-            leaf=tree.children_left < 0,
-            values=values,
-            first_target=0,
-        )
-    targets = (1 if binary else len(fitted.present)) if fitted.classes else 1
+def _trees(graph: Graph, fitted: Fitted, width: int) -> None:
+    found = trees_of(fitted.model, len(fitted.present))
+    design: TreeDesign | FilledDesign = fitted.pipeline.named_steps["design"]
+    filled = isinstance(design, FilledDesign)
+    ensemble = _Ensemble(design.columns_ if filled else design.columns, width)
+    for tree in found.trees:
+        ensemble.add(tree)
     # a sum of whole leaves divided once is exact where the estimator's mean is: a tie stays a tie
-    attributes = ensemble.attributes(targets, "AVERAGE")
-    source = ensemble.input(graph)
-    if not fitted.classes:
-        graph.add("TreeEnsembleRegressor", [source], VALUE, **attributes)
-        return
-    if binary:
-        _complement(graph, fitted, graph.add("TreeEnsembleRegressor", [source], **attributes))
-        return
-    _spread(graph, fitted, graph.add("TreeEnsembleRegressor", [source], _last(fitted), **attributes))
-
-
-def _boosting(graph: _Graph, fitted: Fitted, width: int) -> None:
-    model = fitted.model
-    ensemble = _Ensemble(design_sources(fitted.pipeline), width)
-    for iteration in model._predictors:
-        for target, predictor in enumerate(iteration):
-            nodes = predictor.nodes
-            leaf = nodes["is_leaf"].astype(bool)
-            if np.any(nodes["is_categorical"].astype(bool) & ~leaf):
-                raise ExportError("a boosted tree splits by sets of categories; categories must be one-hot")
-            ensemble.add(
-                feature=nodes["feature_idx"].astype(np.int64),
-                threshold=nodes["num_threshold"],
-                left=nodes["left"].astype(np.int64),
-                right=nodes["right"].astype(np.int64),
-                missing_left=nodes["missing_go_to_left"].astype(bool),
-                leaf=leaf,
-                values=nodes["value"].reshape(-1, 1),
-                first_target=target,
-            )
-    base = np.asarray(model._baseline_prediction, dtype=np.float64).ravel()
-    attributes = ensemble.attributes(len(base), "SUM") | {"base_values": base.tolist()}
-    source = ensemble.input(graph)
-    if not fitted.classes:
-        graph.add("TreeEnsembleRegressor", [source], VALUE, **attributes)
-        return
-    raw = graph.add("TreeEnsembleRegressor", [source], **attributes)
-    if len(base) == 1:
-        _complement(graph, fitted, graph.add("Sigmoid", [raw]))
-        return
-    _spread(graph, fitted, graph.add("Softmax", [raw], _last(fitted), axis=1))
+    attributes = ensemble.attributes(found.targets, "AVERAGE" if found.averaged else "SUM")
+    if any(found.base):
+        attributes["base_values"] = list(found.base)
+    source = ensemble.input(graph, design.fill_ if filled else None)
+    last = "" if fitted.calibrator else _end(fitted, found.link, found.targets)
+    raw = graph.add("TreeEnsembleRegressor", [source], last, **attributes)
+    _answer(graph, fitted, raw, found.link, double=False)
 
 
 # Common endings ----------------------------------------------------------------------------------
+
+
+def _end(fitted: Fitted, link: Link, targets: int) -> str:
+    """The output's name when the trees' sum is the answer itself, else none."""
+    if link == "value":
+        return VALUE
+    return PROBABILITIES if link == "shares" and targets == fitted.classes == len(fitted.present) else ""
+
+
+def _answer(graph: Graph, fitted: Fitted, raw: str, link: Link, *, double: bool) -> None:
+    """From the last sum to the output. ``double``: whether the sum is in float64."""
+    if not fitted.classes:
+        if link == "exp":
+            raw = graph.add("Exp", [raw], "" if double else VALUE)
+        if double:
+            graph.add("Cast", [raw], VALUE, to=TensorProto.FLOAT)
+        return
+    if raw == PROBABILITIES:
+        return
+    kind = np.float64 if double else np.float32
+    binary = len(fitted.present) == 2
+    if fitted.calibrator is not None:
+        scores = _calibrate(graph, fitted.calibrator, raw if double else _to(graph, raw, TensorProto.DOUBLE))
+        double, kind = True, np.float64
+    elif link == "sigmoid":
+        scores = graph.add("Sigmoid", [raw])
+    elif link == "softmax":
+        scores = graph.add("Softmax", [raw], "" if double else _last(fitted), axis=1)
+    elif link == "one_against_rest":
+        scores = _shares(graph, graph.add("Sigmoid", [raw]))
+    else:
+        scores = raw
+    if binary:
+        negative = graph.add("Sub", [graph.constant([[1.0]], kind), scores])
+        scores = graph.add("Concat", [negative, scores], "" if double else _last(fitted), axis=1)
+    if double:
+        scores = graph.add("Cast", [scores], _last(fitted), to=TensorProto.FLOAT)
+    _spread(graph, fitted, scores)
+
+
+def _to(graph: Graph, tensor: str, kind: int) -> str:
+    return graph.add("Cast", [tensor], to=kind)
+
+
+def _calibrate(graph: Graph, calibrator: Calibrator, margins: str) -> str:
+    """The calibrated probability of the second class, or of every present class when there are more."""
+    curves = calibrator.curves
+    if calibrator.kind == "sigmoid":
+        scaled = graph.add("Mul", [margins, graph.constant([c.slope for c in curves], np.float64)])
+        values = graph.add(
+            "Sigmoid", [graph.add("Add", [scaled, graph.constant([c.offset for c in curves], np.float64)])]
+        )
+    else:
+        pieces = [_line(graph, margins, i, curve.x, curve.y) for i, curve in enumerate(curves)]
+        values = pieces[0] if len(pieces) == 1 else graph.add("Concat", pieces, axis=1)
+    return values if len(curves) == 1 else _shares(graph, values)
+
+
+def _line(graph: Graph, margins: str, column: int, x: tuple[float, ...], y: tuple[float, ...]) -> str:
+    """A line through points, level outside, as a sum of its pieces: each rises while the margin crosses it."""
+    margin = graph.add("Gather", [margins, graph.constant([column], np.int64)], axis=1)
+    low, high = np.array(x[:-1]), np.array(x[1:])
+    inside = graph.add("Max", [margin, graph.constant(low, np.float64)])
+    inside = graph.add("Min", [inside, graph.constant(high, np.float64)])
+    crossed = graph.add("Sub", [inside, graph.constant(low, np.float64)])
+    slopes = (np.diff(y) / (high - low)).reshape(-1, 1)
+    return graph.add("Gemm", [crossed, graph.constant(slopes, np.float64), graph.constant([y[0]], np.float64)])
+
+
+def _shares(graph: Graph, values: str) -> str:
+    total = graph.add("ReduceSum", [values, graph.constant([1], np.int64)], keepdims=1)
+    return graph.add("Div", [values, total])
 
 
 def _last(fitted: Fitted) -> str:
@@ -316,13 +314,7 @@ def _last(fitted: Fitted) -> str:
     return PROBABILITIES if len(fitted.present) == fitted.classes else "present"
 
 
-def _complement(graph: _Graph, fitted: Fitted, positive: str) -> None:
-    negative = graph.add("Sub", [graph.constant([[1.0]], np.float32), positive])
-    scores = graph.add("Concat", [negative, positive], _last(fitted), axis=1)
-    _spread(graph, fitted, scores)
-
-
-def _spread(graph: _Graph, fitted: Fitted, scores: str) -> None:
+def _spread(graph: Graph, fitted: Fitted, scores: str) -> None:
     """Probability 0 for the classes that training rows never had."""
     if scores == PROBABILITIES:
         return
@@ -333,20 +325,16 @@ def _spread(graph: _Graph, fitted: Fitted, scores: str) -> None:
 
 def thresholds(fitted: Fitted, limit: int = 40) -> list[tuple[int, Matrix]]:
     """Split points of a tree model, per column of the encoded matrix: (column, float32 values, the largest
-    float32 not above each threshold). At most ``limit`` a column, evenly over its range; [] for linear."""
-    found: dict[int, list[npt.NDArray[np.float64]]] = {}
-    if fitted.candidate.family == "linear":
+    float32 not above each threshold). At most ``limit`` a column, evenly over its range; [] without trees."""
+    if not is_tree_model(fitted.model):
         return []
-    columns = design_sources(fitted.pipeline)
-    if fitted.candidate.family == "forest":
-        pairs = [(m.tree_.feature, m.tree_.threshold, m.tree_.children_left >= 0) for m in fitted.model.estimators_]
-    else:
-        every = [p.nodes for iteration in fitted.model._predictors for p in iteration]
-        pairs = [(n["feature_idx"], n["num_threshold"], n["is_leaf"] == 0) for n in every]
-    for feature, threshold, inner in pairs:
+    found: dict[int, list[npt.NDArray[np.float64]]] = {}
+    design: TreeDesign | FilledDesign = fitted.pipeline.named_steps["design"]
+    columns = design.columns_ if isinstance(design, FilledDesign) else design.columns
+    for feature, threshold in splits(fitted.model):
         for i, source in enumerate(columns):
-            if source.level is None:
-                found.setdefault(source.encoded, []).append(threshold[inner & (feature == i)])
+            if source.level is None and not source.marks:
+                found.setdefault(source.encoded, []).append(threshold[feature == i])
     result = []
     for column, parts in sorted(found.items()):
         values = np.unique(floor32(np.concatenate(parts)))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
@@ -18,20 +19,25 @@ from sklearn.pipeline import Pipeline
 
 from mlops.contract import Contract
 from mlops.errors import ContractError
-from mlops.training.design import LinearDesign, Source, TreeDesign, sources
+from mlops.training.design import FilledDesign, LinearDesign, TreeDesign, sources
+from mlops.training.supported import form_of
 
 #: Leaves of all trees of one model, which bounds ``model.onnx`` to about 20 MB.
 MAX_LEAVES = 200_000
 FOREST_TREES = 100
 
+_DESIGNS: Mapping[str, Callable[..., Any]] = {"linear": LinearDesign, "trees": TreeDesign, "filled": FilledDesign}
+
 
 @dataclass(frozen=True)
 class Candidate:
-    """A family and its parameters; ``name`` is unique within a search."""
+    """A family and its parameters; ``name`` is unique within a search. ``prototype``: the unfitted estimator of a
+    recipe, in place of a family's."""
 
     name: str
     family: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    prototype: Any = field(default=None, compare=False, repr=False)
 
 
 def _log_uniform(generator: np.random.Generator, low: float, high: float) -> float:
@@ -118,14 +124,15 @@ def build(contract: Contract, candidate: Candidate, rows: int) -> Pipeline:
     ----------
     rows : how many rows it will be fitted on, which bounds the size of trees.
     """
-    columns = sources(contract.features)
     estimator = _estimator(contract, candidate, rows)
-    design: LinearDesign | TreeDesign
-    design = LinearDesign(columns) if candidate.family == "linear" else TreeDesign(columns)
+    form = form_of(estimator, contract.task == "classification")
+    design = _DESIGNS[form](sources(contract.features))
     return Pipeline([("design", design), ("model", estimator)])
 
 
 def _estimator(contract: Contract, candidate: Candidate, rows: int) -> Any:
+    if candidate.prototype is not None:
+        return clone(candidate.prototype)
     classification = contract.task == "classification"
     parameters = dict(candidate.parameters)
     seed = contract.training.seed
@@ -141,9 +148,3 @@ def _estimator(contract: Contract, candidate: Candidate, rows: int) -> Any:
         return kind(**common, **weight, **parameters)
     boosting = HistGradientBoostingClassifier if classification else HistGradientBoostingRegressor
     return boosting(random_state=seed, early_stopping=False, **weight, **parameters)
-
-
-def design_sources(pipeline: Pipeline) -> tuple[Source, ...]:
-    """The design columns of a pipeline that :func:`build` made."""
-    columns: tuple[Source, ...] = pipeline.named_steps["design"].columns
-    return columns

@@ -15,19 +15,23 @@ import numpy as np
 import sklearn
 
 from mlops.contract import Contract
-from mlops.evaluation.metrics import compute_all, metric_for
+from mlops.evaluation.metrics import Task, compute_all, metric_for
 from mlops.features.columns import Columns
-from mlops.manifest import Manifest
+from mlops.manifest import Interval, Manifest
 from mlops.training import golden, parity
-from mlops.training.baseline import baseline_json, honest_scores
+from mlops.training.baseline import baseline_json
+from mlops.training.calibration import Calibration, calibrate
 from mlops.training.dataset import Dataset, NotTrainableError, prepare
+from mlops.training.decision import Decided, decide
 from mlops.training.estimator import Fitted, fit_candidate
 from mlops.training.export import to_onnx
 from mlops.training.families import candidates
 from mlops.training.importance import permutation_importance
+from mlops.training.intervals import fit_interval
 from mlops.training.progress import Listener, Progress, silent
 from mlops.training.search import SearchResult, search, task_of
 from mlops.training.split import Index, folds, holdout
+from mlops.training.unseen import Unseen, cross_answers
 
 #: Share of the contract's time budget that the search may use; the rest is for the last fit and the export.
 SEARCH_SHARE = 0.7
@@ -96,12 +100,12 @@ def fit(
     if not math.isfinite(found.score):
         raise NotTrainableError(_TOO_RARE)
     listen(Progress("fitting", 82, f"fitting {found.best.name} on {part.rows} rows", found.best.name, found.score))
-    fitted = fit_candidate(contract, found.best, part.matrix, part.target)
     seen = _Split(data, train, test, kind, parts)
+    model = _finish(contract, found, part, parts)
     version = version_id(contract, dataset_version)
     listen(Progress("exporting", 88, "writing ONNX, parity set and baseline", found.best.name, found.score))
-    manifest, importance = _describe(contract, version, seen, fitted, found)
-    artifacts = _artifacts(contract, manifest, seen, fitted, importance)
+    manifest, importance = _describe(contract, version, seen, model, found)
+    artifacts = _artifacts(contract, manifest, seen, model, importance)
     took = round(seconds() - started, 3)
     manifest = replace(
         manifest,
@@ -117,7 +121,7 @@ def fit(
     )
     artifacts["training.json"] = _json(_report(contract, manifest, seen, found, importance=importance, took=took))
     artifacts["manifest.json"] = _json(manifest.to_dict())
-    explanation = _explain(contract, manifest, seen, found)
+    explanation = _explain(contract, manifest, seen, found, model)
     listen(Progress("done", 100, explanation, found.best.name, found.score))
     return Trained(manifest, artifacts, explanation)
 
@@ -139,11 +143,47 @@ class _Split:
         return self.data.take(self.test)
 
 
+@dataclass(frozen=True)
+class _Model:
+    """The fitted winner and what follows from its answers to rows that it had not seen."""
+
+    fitted: Fitted
+    unseen: Unseen
+    calibration: Calibration
+    decided: Decided
+    interval: Interval | None
+    task: Task
+
+
+def _finish(contract: Contract, found: SearchResult, part: Dataset, parts: list[tuple[Index, Index]]) -> _Model:
+    """Fit the winner on every row; then calibrate, decide, and measure its errors on rows that it had not seen."""
+    fitted = fit_candidate(contract, found.best, part.matrix, part.target)
+    unseen = cross_answers(contract, found.best, part, parts, fitted.present)
+    known, task = unseen.counts, task_of(contract)
+    if not fitted.classes:
+        interval = None
+        if contract.training.interval is not None:
+            interval = fit_interval(unseen.scores[known, 0], part.target[known], contract.training.interval)
+        nothing = Calibration(None, "a regression has no probabilities")
+        return _Model(fitted, unseen, nothing, Decided(0.5, ""), interval, replace(task, interval=interval))
+    calibration = calibrate(
+        unseen.margins[known],
+        unseen.scores[known][:, list(fitted.present)],
+        np.searchsorted(fitted.present, part.target[known]),
+        unseen.fold[known],
+        contract.training.calibration,
+    )
+    fitted = fitted.calibrated(calibration.calibrator)
+    scores = unseen.answers(fitted)[known]
+    decided = decide(contract, part.target[known], scores, task, calibrated=calibration.calibrator is not None)
+    return _Model(fitted, unseen, calibration, decided, None, replace(task, threshold=decided.threshold))
+
+
 def _describe(
-    contract: Contract, version: str, seen: _Split, fitted: Fitted, found: SearchResult
+    contract: Contract, version: str, seen: _Split, model: _Model, found: SearchResult
 ) -> tuple[Manifest, dict[str, float]]:
-    test, train = seen.held_out, seen.fitted_on
-    task, metric = task_of(contract), metric_for(contract.metric, contract.task)
+    test, train, fitted = seen.held_out, seen.fitted_on, model.fitted
+    task, metric = model.task, metric_for(contract.metric, contract.task)
     metrics = compute_all(test.target, fitted.scores(test.matrix), task)
     importance = permutation_importance(
         contract.features, fitted, test.matrix, test.target, metric, task=task, seed=contract.training.seed
@@ -166,6 +206,7 @@ def _describe(
         metrics=metrics,
         capture_rate=contract.capture.rate,
         value_range=None if classification else (float(train.target.min()), float(train.target.max())),
+        interval=model.interval,
         lineage={
             "contract_digest": contract.digest(),
             "family": found.best.family,
@@ -175,19 +216,29 @@ def _describe(
             "split": seen.kind,
             "trivial": trivial,
             "importance": importance,
+            **_choices(model),
             "libraries": {"scikit-learn": sklearn.__version__, "numpy": np.__version__},
         },
     )
     return manifest, importance
 
 
+def _choices(model: _Model) -> dict[str, Any]:
+    """What lineage keeps of calibration and threshold (classification)."""
+    if not model.fitted.classes:
+        return {}
+    calibration = {k: v for k, v in model.calibration.to_dict().items() if k != "map"}
+    return {"calibration": calibration, "threshold_reason": model.decided.reason}
+
+
 def _artifacts(
-    contract: Contract, manifest: Manifest, seen: _Split, fitted: Fitted, importance: Mapping[str, float]
+    contract: Contract, manifest: Manifest, seen: _Split, model: _Model, importance: Mapping[str, float]
 ) -> dict[str, bytes]:
-    test, seed = seen.held_out, contract.training.seed
+    test, seed, fitted = seen.held_out, contract.training.seed, model.fitted
     judged_by = [*(f.name for f in contract.features), contract.target.name]  # no keys: they may name people
     rows = parity.parity_rows(contract.features, fitted, test.matrix, seed)
-    scores = honest_scores(contract, fitted, seen.data, seen.train, seen.folds)
+    scores = fitted.scores(seen.data.matrix)
+    scores[seen.train] = model.unseen.answers(fitted)
     return {
         "model.onnx": to_onnx(fitted, test.matrix.shape[1], name=f"{contract.name}-{manifest.version}"),
         "parity.npz": parity.pack(fitted, rows),
@@ -236,7 +287,7 @@ def _report(
     }
 
 
-def _explain(contract: Contract, manifest: Manifest, seen: _Split, found: SearchResult) -> str:
+def _explain(contract: Contract, manifest: Manifest, seen: _Split, found: SearchResult, model: _Model) -> str:
     text = (
         f"{found.best.family} chosen from {len(found.leaderboard(metric_for(contract.metric, contract.task)))} "
         f"candidates; {contract.metric} {found.score:.4g} in cross-validation, "
@@ -244,6 +295,10 @@ def _explain(contract: Contract, manifest: Manifest, seen: _Split, found: Search
     )
     if found.stopped:
         text += f"; the search ended early ({found.stopped})"
+    if model.calibration.calibrator is not None:
+        text += f"; probabilities calibrated ({model.calibration.calibrator.kind})"
+    if model.decided.threshold != 0.5:
+        text += f"; '{manifest.positive}' is answered from {model.decided.threshold:.3g} on ({model.decided.reason})"
     if contract.task == "classification":
         counts = np.bincount(seen.fitted_on.target, minlength=len(contract.target.classes))
         never = [c for c, n in zip(contract.target.classes, counts, strict=True) if n == 0]

@@ -17,18 +17,22 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mlops.contract import Contract
-from mlops.evaluation.metrics import Metric, Task, metric_for
+from mlops.evaluation.metrics import LABEL_METRICS, Metric, Task, metric_for
 from mlops.training.dataset import Dataset
+from mlops.training.decision import best_threshold
 from mlops.training.estimator import fit_candidate
 from mlops.training.families import Candidate
 from mlops.training.progress import Listener, Progress
 from mlops.training.split import Index
+
+FloatArray = npt.NDArray[np.float64]
 
 #: One third of the candidates survives a rung.
 KEEP = 3
@@ -68,7 +72,11 @@ def task_of(contract: Contract) -> Task:
     """What metrics must know of the contract's task."""
     classes = contract.target.classes if contract.task == "classification" else ()
     positive = classes.index(contract.target.positive) if contract.target.positive in classes else 1
-    return Task(len(classes), positive)
+    rule = contract.decision
+    costs = None
+    if rule.false_positive is not None and rule.false_negative is not None:
+        costs = (rule.false_positive, rule.false_negative)
+    return Task(len(classes), positive, rule.threshold or 0.5, costs)
 
 
 def rungs(rows: int, folds: int) -> tuple[tuple[int, int], ...]:
@@ -180,9 +188,19 @@ def _score(
         if task.classes and len(np.unique(data.target[part])) < 2:
             part = train
         fitted = fit_candidate(contract, candidate, data.matrix[part], data.target[part])
-        scores.append(metric.compute(data.target[test], fitted.scores(data.matrix[test]), task))
+        answers, actual = fitted.scores(data.matrix[test]), data.target[test]
+        scores.append(metric.compute(actual, answers, _decided(contract, actual, answers, task)))
     known = [s for s in scores if math.isfinite(s)]
     return float(np.mean(known)) if known else math.nan
+
+
+def _decided(contract: Contract, actual: npt.NDArray[Any], answers: FloatArray, task: Task) -> Task:
+    """For a metric of labels, the threshold that does best on the very rows: the final one is not known yet, and each
+    candidate is flattered alike."""
+    free = contract.decision.threshold is None and task.binary and contract.metric in LABEL_METRICS
+    if not free or len(np.unique(actual)) < 2:
+        return task
+    return replace(task, threshold=best_threshold(actual, answers, task, contract.metric))
 
 
 def _thin(index: Index, rows: int, of: int) -> Any:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops.evaluation.metrics import METRICS, Task, compute_all, labels, metric_for, reliability, roc_points
+from mlops.manifest import Interval
 
 BINARY = Task(2, positive=1, threshold=0.5)
 
@@ -68,6 +69,21 @@ def test_regression_metrics(seed: int) -> None:
     assert found["r2"] == pytest.approx(reference.r2_score(actual, scores))
 
 
+def test_the_cost_of_mistakes_and_the_pinball_loss_of_an_interval() -> None:
+    rng = np.random.default_rng(0)
+    actual, positive = rng.integers(0, 2, 200), rng.random(200)
+    task = Task(2, threshold=0.3, costs=(2.0, 7.0))
+    (_, alarms), (misses, _) = reference.confusion_matrix(actual, positive >= 0.3)
+    scores = np.stack([1 - positive, positive], axis=1)
+    assert compute_all(actual, scores, task)["cost"] == pytest.approx((2 * alarms + 7 * misses) / 200)
+    assert "cost" not in compute_all(actual, scores, BINARY)
+
+    values, truth = rng.normal(size=(200, 1)), rng.normal(size=200)
+    found = compute_all(truth, values, Task(interval=Interval(0.8, (0.0,), (1.5,))))["pinball"]
+    ends = [reference.mean_pinball_loss(truth, values[:, 0] + s * 1.5, alpha=a) for s, a in ((-1, 0.1), (1, 0.9))]
+    assert found == pytest.approx(np.mean(ends))
+
+
 @pytest.mark.parametrize("name", METRICS)
 def test_each_direction_is_the_one_that_a_better_model_takes(name: str) -> None:
     metric = METRICS[name]
@@ -75,12 +91,12 @@ def test_each_direction_is_the_one_that_a_better_model_takes(name: str) -> None:
     if metric.kind == "regression":
         actual = rng.normal(size=300)
         good, bad = (actual[:, None] + rng.normal(0, s, (300, 1)) for s in (0.1, 2.0))
-        task = Task()
+        task = Task(interval=Interval(0.9, (0.0,), (0.5,)))
     else:
         true = rng.random(300)
         actual = (rng.random(300) < true).astype(int)
         good, bad = (np.stack([1 - p, p], axis=1) for p in (true, 1 - true))
-        task = BINARY
+        task = Task(2, costs=(1.0, 5.0))
     assert metric.gain(metric.compute(actual, good, task), metric.compute(actual, bad, task)) > 0
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from mlops.inference.application import Application
 from mlops.inference.errors import ERRORS
+from mlops.manifest import Interval
 from tests.unit.inference.small_models import (
     MIXED_RECORD,
     TUMOUR_RECORD,
@@ -26,6 +27,7 @@ from tests.unit.inference.small_models import (
     proxy_event,
     put_set,
     put_version,
+    regressor,
 )
 
 Printed = Callable[[], list[dict[str, Any]]]
@@ -93,6 +95,31 @@ def test_one_bad_record_refuses_the_request_and_names_the_field(app: Application
     assert (detail["record"], detail["field"], detail["code"]) == (1, "radius", "wrong_type")
 
 
+def test_a_value_comes_with_its_interval_when_it_is_asked_for(tmp_path: Path) -> None:
+    interval = Interval(0.9, (-1.0, 1.0), (0.5, 2.5))
+    put_version(tmp_path, regressor(interval=interval))
+    put_set(tmp_path, {"price": ("bbbbbbbbbbbb", None)})
+    body = {"model": "price", "records": [MIXED_RECORD]}
+    (plain,) = post(application(tmp_path), body)[1]["predictions"]
+    (given_,) = post(application(tmp_path), {**body, "interval": True})[1]["predictions"]
+
+    assert "interval" not in plain
+    assert given_["value"] == plain["value"]
+    half = float(np.interp(plain["value"], interval.values, interval.half_widths))
+    assert given_["interval"] == {
+        "low": pytest.approx(plain["value"] - half),
+        "high": pytest.approx(plain["value"] + half),
+        "coverage": 0.9,
+    }
+
+
+def test_a_version_without_intervals_says_so(app: Application) -> None:
+    _, answer, _ = post(app, {"model": "price", "records": [MIXED_RECORD], "interval": True})
+    assert answer["predictions"][0]["interval"] is None
+    _, answer, _ = post(app, {"model": "tumour", "records": [TUMOUR_RECORD], "interval": True})
+    assert "interval" not in answer["predictions"][0]
+
+
 def test_partial_answers_the_good_records_in_their_places(app: Application) -> None:
     bad = {**TUMOUR_RECORD, "radius": "big"}
     status, answer, _ = post(app, {"model": "tumour", "records": [bad, TUMOUR_RECORD, 7], "partial": True})
@@ -129,6 +156,7 @@ GOOD = {"model": "tumour", "records": [TUMOUR_RECORD]}
         ({**GOOD, "records": {}}, "invalid_request"),
         ({**GOOD, "records": "abc"}, "invalid_request"),
         ({**GOOD, "partial": "yes"}, "invalid_request"),
+        ({**GOOD, "interval": 1}, "invalid_request"),
         ({**GOOD, "records": []}, "empty_batch"),
         ({**GOOD, "model": "nobody"}, "unknown_model"),
         ({**GOOD, "model": "empty"}, "no_champion"),

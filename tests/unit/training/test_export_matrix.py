@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 from mlops.contract import Target
 from mlops.evaluation.parity import compare
@@ -14,11 +24,14 @@ from mlops.evaluation.scoring import OnnxScorer
 from mlops.features.encoding import encode, missing_code, other_code
 from mlops.manifest import INPUT
 from mlops.training import parity
+from mlops.training.calibration import fit_map
 from mlops.training.dataset import prepare
 from mlops.training.estimator import Fitted, fit_candidate
-from mlops.training.export import floor32, thresholds, to_onnx
+from mlops.training.export import thresholds, to_onnx
 from mlops.training.families import Candidate, candidates
+from mlops.training.graph import ExportError, floor32
 from mlops.training.search import task_of
+from mlops.training.supported import FORMS, form_of
 from tests.unit.training import tables
 
 FAMILIES = ("linear", "forest", "boosting")
@@ -100,6 +113,112 @@ def test_floor32_decides_as_the_float64_threshold(threshold: float, value: float
         above = np.nextafter(rounded, np.float32(np.inf))
     for x in (np.float32(value), rounded, above):
         assert (np.float64(x) <= threshold) == (x <= rounded)
+
+
+SMALL: dict[str, dict[str, object]] = {
+    "RandomForest": {"n_estimators": 12},
+    "ExtraTrees": {"n_estimators": 12},
+    "GradientBoosting": {"n_estimators": 12},
+    "HistGradientBoosting": {"max_iter": 12},
+    "DecisionTree": {"max_depth": 7},
+    "MLP": {"hidden_layer_sizes": (5, 4), "max_iter": 15},
+    "SGDClassifier": {"loss": "log_loss"},
+    "QuantileRegressor": {"solver": "highs"},
+}
+
+
+def variants() -> list[tuple[str, Any]]:
+    """Every supported estimator, some with settings that take another way through the exporter."""
+    result = []
+    for kind in FORMS:
+        known = inspect.signature(kind).parameters
+        small = next((v for k, v in SMALL.items() if kind.__name__.startswith(k)), {})
+        seed = {"random_state": 0} if "random_state" in known else {}
+        result.append((kind.__name__, kind(**small, **seed)))
+    poisson = {"max_iter": 12, "loss": "poisson", "random_state": 0}
+    result.append(("HistGradientBoostingRegressor-poisson", FORMS_BY_NAME["HistGradientBoostingRegressor"](**poisson)))
+    for name, loss in (("absolute", "absolute_error"), ("quantile", "quantile")):
+        boosted = FORMS_BY_NAME["GradientBoostingRegressor"](n_estimators=12, loss=loss, random_state=0)
+        result.append((f"GradientBoostingRegressor-{name}", boosted))
+    for activation in ("tanh", "logistic", "identity"):
+        network = FORMS_BY_NAME["MLPClassifier"]((4,), activation=activation, max_iter=15, random_state=0)
+        result.append((f"MLPClassifier-{activation}", network))
+    return result
+
+
+FORMS_BY_NAME: dict[str, Any] = {kind.__name__: kind for kind in FORMS}
+CASES = [
+    pytest.param(task, estimator, id=f"{name}-{task}")
+    for name, estimator in variants()
+    for task in tables.CLASSES
+    if hasattr(estimator, "predict_proba") == (task != "regression")
+]
+
+
+@pytest.mark.parametrize(("task", "estimator"), CASES)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_every_supported_estimator_agrees_on_every_edge(task: str, estimator: Any) -> None:
+    contract = tables.contract(task, tables.EVERYTHING)
+    data = prepare(contract, tables.table(task, contract.features, rows=160))
+    target = np.abs(data.target) / 1000 + 0.01 if task == "regression" else data.target
+    fitted = fit_candidate(contract, Candidate("recipe", "recipe", prototype=estimator), data.matrix, target)
+
+    rows = parity.parity_rows(contract.features, fitted, data.matrix, seed=3)
+    scorer = OnnxScorer(to_onnx(fitted, data.matrix.shape[1]), data.matrix.shape[1], fitted.classes)
+    result = compare(scorer(rows), rows, fitted.scores(rows), task_of(contract), tolerance=2e-6)
+
+    assert result.passed, result.message
+
+
+@pytest.mark.parametrize("kind", ["sigmoid", "isotonic"])
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_a_calibration_map_is_exact_in_the_graph(task: str, family: str, kind: str) -> None:
+    fitted, matrix, contract = fitted_on(task, "everything", family)
+    data = prepare(contract, tables.table(task, contract.features))  # type: ignore[attr-defined]
+    unsure = fit_candidate(contract, fitted.candidate, data.matrix[::2], data.target[::2])  # type: ignore[arg-type]
+    calibrator = fit_map(unsure.margins(data.matrix[1::2]), data.target[1::2], kind)
+    assert calibrator is not None
+    mapped = fitted.calibrated(calibrator)
+
+    rows = parity.parity_rows(contract.features, fitted, matrix, seed=3)  # type: ignore[attr-defined]
+    scorer = OnnxScorer(to_onnx(mapped, matrix.shape[1]), matrix.shape[1], fitted.classes)
+    result = compare(scorer(rows), rows, mapped.scores(rows), task_of(contract), tolerance=5e-6)  # type: ignore[arg-type]
+
+    assert result.passed, result.message
+    assert np.abs(mapped.scores(rows) - fitted.scores(rows)).max() > 0.005
+
+
+@pytest.mark.parametrize(
+    ("estimator", "message"),
+    [
+        (
+            KNeighborsClassifier(),
+            "KNeighborsClassifier is not supported for classification; supported are DecisionTree",
+        ),
+        (Ridge(), "Ridge is not supported for classification"),
+        (make_pipeline(StandardScaler(), LogisticRegression()), "return the estimator alone"),
+        (SGDClassifier(loss="hinge"), "loss='log_loss' only"),
+        (LogisticRegression(solver="liblinear"), "use another solver"),
+        (DecisionTreeClassifier(splitter="random"), "use 'best'"),
+        (GradientBoostingClassifier(loss="exponential"), "use loss='log_loss'"),
+        (GradientBoostingClassifier(init=LogisticRegression()), "must start from a constant"),
+        (HistGradientBoostingClassifier(categorical_features=[0]), "categories come one-hot"),
+    ],
+    ids=lambda v: type(v).__name__ if not isinstance(v, str) else v[:12],
+)
+def test_what_cannot_be_exported_exactly_is_refused_with_what_can(estimator: Any, message: str) -> None:
+    with pytest.raises(ExportError, match=re.escape(message)):
+        form_of(estimator, classification=True)
+
+
+def test_a_subclass_is_not_its_parent() -> None:
+    class Twice(Ridge):
+        def predict(self, X: Any) -> Any:
+            return 2 * super().predict(X)
+
+    with pytest.raises(ExportError, match="Twice is not supported for regression; supported are BayesianRidge"):
+        form_of(Twice(), classification=False)
 
 
 def test_a_feature_far_from_zero_does_not_lose_precision_in_a_linear_model() -> None:
