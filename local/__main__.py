@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from local import containers, engine, envs, stack
@@ -135,23 +137,64 @@ def demo(arguments: argparse.Namespace) -> int:
 
 
 def test(arguments: argparse.Namespace) -> int:
-    """Lint and types first, because they are quick; then what needs no stack, on all cores; then what needs one."""
+    """Lint and types first, because they are quick. Then two lanes side by side, because whole flows mostly wait: the
+    containers with a stack of their own, and everything else. What the containers' lane says is shown when it ends."""
     binary = envs.ROOT / ".venv" / "bin"
     pytest = str(binary / "pytest")
-    steps = [
+    quick = [
         [str(binary / "ruff"), "check", "."],
         [str(binary / "ruff"), "format", "--check", "."],
         [str(binary / "mypy")],
+    ]
+    lane = [
         [pytest, "tests/unit", "--numprocesses", "auto", "--dist", "worksteal", "--quiet"],
         [pytest, "tests/integration", "--numprocesses", "auto", "--dist", "worksteal", "--quiet"],
-        [pytest, "tests/e2e", "tests/container", "--durations=10", "--verbose"],
+        [pytest, "tests/e2e", "--durations=10", "--verbose"],
     ]  # fmt: skip
+    failed = _in_turn(quick)
+    if failed:
+        return failed
+    with _beside([pytest, "tests/container", "--durations=10", "--verbose"]) as containers_lane:
+        return _in_turn(lane) or containers_lane()
+
+
+def _in_turn(steps: list[list[str]]) -> int:
+    """Run commands until one fails; its exit code, or 0."""
     for step in steps:
-        print(f"\n── {' '.join([os.path.basename(step[0]), *step[1:]])}", flush=True)
-        done = subprocess.run(step, cwd=envs.ROOT, check=False)
-        if done.returncode:
-            return done.returncode
+        _title(step)
+        code = subprocess.run(step, cwd=envs.ROOT, check=False).returncode
+        if code:
+            return code
     return 0
+
+
+@contextmanager
+def _beside(step: list[str]) -> Iterator[Callable[[], int]]:
+    """Run a command in the background; yields what waits for it, shows what it said, and returns its exit code.
+
+    Left early, it is interrupted and waited for, so that it takes its stack and its containers with it.
+    """
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(step, cwd=envs.ROOT, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+
+        def wait() -> int:
+            code = process.wait()
+            _title(step)
+            said.seek(0)
+            sys.stdout.write(said.read().decode(errors="replace"))
+            sys.stdout.flush()
+            return code
+
+        try:
+            yield wait
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                process.wait()
+
+
+def _title(step: list[str]) -> None:
+    print(f"\n── {' '.join([os.path.basename(step[0]), *step[1:]])}", flush=True)
 
 
 def _describe(running: engine.Stack) -> None:

@@ -1,4 +1,4 @@
-"""The functions of the AWS build in containers, against the stack that the end-to-end tests share."""
+"""The functions of the AWS build in containers, against a deployed stack."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def built(containers_here: containers.Engine, deployed: Deployed) -> Iterator[Fu
 
 @pytest.fixture(scope="session")
 def serving(built: Future[Path], deployed: Deployed) -> Deployed:
-    """The shared stack with a champion: its own, or one that a first upload brings."""
+    """The deployed stack with a champion: one that another test left, or one that a first upload brings."""
     bench = deployed.bench
     if bench.registry.in_state(MODEL, "champion") is None:
         contract = load(ROOT / "models" / f"{MODEL}.yaml")
