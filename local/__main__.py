@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import IO
 
 from local import containers, engine, envs, stack
 
@@ -40,8 +41,10 @@ def main() -> int:
     commands.add_parser("test", help="run all tests")
     arguments = parser.parse_args()
 
-    # A terminated `make` must clean up like an interrupted one.
+    # A terminated `make` must clean up like an interrupted one; and one in a shell's background, which starts its
+    # commands deaf to interruptions, must still be able to interrupt its own.
     signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     actions: dict[str, Callable[[argparse.Namespace], int]] = {
         "up": up, "down": down, "demo": demo, "status": status, "logs": logs_, "invoke": invoke_,
         "build": build, "deploy": deploy_, "test": test,
@@ -162,7 +165,8 @@ def _in_turn(steps: list[list[str]]) -> int:
     """Run commands until one fails; its exit code, or 0."""
     for step in steps:
         _title(step)
-        code = subprocess.run(step, cwd=envs.ROOT, check=False).returncode
+        with _running(step) as process:
+            code = process.wait()
         if code:
             return code
     return 0
@@ -170,12 +174,8 @@ def _in_turn(steps: list[list[str]]) -> int:
 
 @contextmanager
 def _beside(step: list[str]) -> Iterator[Callable[[], int]]:
-    """Run a command in the background; yields what waits for it, shows what it said, and returns its exit code.
-
-    Left early, it is interrupted and waited for, so that it takes its stack and its containers with it.
-    """
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(step, cwd=envs.ROOT, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+    """Run a command in the background; yields what waits for it, shows what it said, and returns its exit code."""
+    with tempfile.TemporaryFile() as said, _running(step, said) as process:
 
         def wait() -> int:
             code = process.wait()
@@ -185,12 +185,25 @@ def _beside(step: list[str]) -> Iterator[Callable[[], int]]:
             sys.stdout.flush()
             return code
 
-        try:
-            yield wait
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-                process.wait()
+        yield wait
+
+
+@contextmanager
+def _running(step: list[str], output: IO[bytes] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """A test process. Left early, it is interrupted once and waited for: it takes its stack and containers with it.
+
+    It has a session of its own, because a terminal interrupts a whole group: a second interruption, while it cleans
+    up, would leave things behind.
+    """
+    process = subprocess.Popen(
+        step, cwd=envs.ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.wait()
 
 
 def _title(step: list[str]) -> None:
