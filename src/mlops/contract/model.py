@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from mlops.errors import ContractError
@@ -85,10 +85,24 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Fairness:
+    """A bound on how differently the groups of a feature may be treated. ``metric``: what is compared between the two
+    groups that differ most; ``edges`` cut a number into groups; groups of fewer than ``min_rows`` are left out."""
+
+    attribute: str
+    metric: str
+    bound: float
+    edges: tuple[float, ...] = ()
+    min_rows: int = 30
+
+
+@dataclass(frozen=True, slots=True)
 class Gates:
     """What a candidate must reach. ``minimum`` / ``maximum``: metric name -> bound on the hold-out set.
     ``margin``: how much worse than the champion, in units of the contract's metric, is still accepted.
-    ``approval``: a person decides before the release starts."""
+    ``approval``: a person decides before the release starts. ``max_latency_ms``: median time of one row.
+    ``max_noise_change``, ``max_missing_change``: how much small noise, or a missing value, may change the answers
+    (share of labels, or mean change relative to the spread of values)."""
 
     minimum: Mapping[str, float] = field(default_factory=dict)
     maximum: Mapping[str, float] = field(default_factory=dict)
@@ -96,6 +110,10 @@ class Gates:
     max_model_bytes: int = 50_000_000
     parity_tolerance: float = 1e-5
     approval: bool = False
+    max_latency_ms: float | None = None
+    max_noise_change: float | None = None
+    max_missing_change: float | None = None
+    fairness: tuple[Fairness, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +246,8 @@ class Contract:
                 values[name] = tuple(_build(Feature, item, f"features[{i}]") for i, item in enumerate(value))
             elif name in sections:
                 values[name] = _build(sections[name], value, name)
+                if name == "gates":
+                    values[name] = replace(values[name], fairness=_rules(value.get("fairness", ())))
             else:
                 values[name] = tuple(value) if isinstance(value, list) else value
         missing = {"name", "task", "target", "features"} - values.keys()
@@ -246,6 +266,10 @@ class Contract:
         """SHA-256 (hex) of the canonical JSON form."""
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _rules(items: Sequence[Mapping[str, Any]]) -> tuple[Fairness, ...]:
+    return tuple(_build(Fairness, item, f"gates.fairness[{i}]") for i, item in enumerate(items))
 
 
 def _build(kind: type, data: Mapping[str, Any], where: str) -> Any:

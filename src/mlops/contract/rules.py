@@ -22,6 +22,16 @@ CLASSIFICATION_METRICS = (
     "cost",
 )
 REGRESSION_METRICS = ("rmse", "mae", "median_ae", "r2", "pinball")
+#: Metrics of fairness by task: two classes, more classes, values.
+BINARY_FAIRNESS = (
+    "selection_rate_ratio",
+    "selection_rate_difference",
+    "equal_opportunity_difference",
+    "false_positive_rate_difference",
+    "accuracy_difference",
+)
+MULTICLASS_FAIRNESS = ("accuracy_difference",)
+REGRESSION_FAIRNESS = ("error_ratio", "mean_error_difference")
 
 
 def broken_rules(contract: Contract) -> Iterator[tuple[Path, str]]:
@@ -37,6 +47,7 @@ def broken_rules(contract: Contract) -> Iterator[tuple[Path, str]]:
     yield from _roles(contract, set(names))
     yield from _metrics(contract)
     yield from _decision(contract)
+    yield from _fairness(contract)
     yield from _sections(contract, set(names))
 
 
@@ -130,6 +141,32 @@ def _decision(contract: Contract) -> Iterator[tuple[Path, str]]:
     if (rule.false_positive is None) != (rule.false_negative is None):
         absent = "false_positive" if rule.false_positive is None else "false_negative"
         yield ("decision", absent), "is missing; a threshold follows from both costs"
+
+
+def _fairness(contract: Contract) -> Iterator[tuple[Path, str]]:
+    known = {f.name: f for f in contract.features}
+    allowed: tuple[str, ...] = REGRESSION_FAIRNESS
+    if contract.task == "classification":
+        allowed = BINARY_FAIRNESS if len(contract.target.classes) == 2 else MULTICLASS_FAIRNESS
+    for i, rule in enumerate(contract.gates.fairness):
+        path: Path = ("gates", "fairness", i)
+        feature = known.get(rule.attribute)
+        if feature is None:
+            yield (*path, "attribute"), f"'{rule.attribute}' is not a feature"
+        elif feature.type in ("number", "integer") and not rule.edges:
+            yield (*path, "edges"), f"are missing: '{rule.attribute}' is a {feature.type}, for example [30, 60]"
+        elif feature.type not in ("number", "integer") and rule.edges:
+            yield (*path, "edges"), f"are for numbers, not for {feature.type}"
+        elif feature.type == "date":
+            yield (*path, "attribute"), f"'{rule.attribute}' is a date, which has no groups"
+        if any(b <= a for a, b in zip(rule.edges, rule.edges[1:], strict=False)):
+            yield (*path, "edges"), "do not ascend"
+        if rule.metric not in allowed:
+            yield (*path, "metric"), f"'{rule.metric}' does not suit this target; allowed are {', '.join(allowed)}"
+        elif rule.metric == "selection_rate_ratio" and rule.bound > 1:
+            yield (*path, "bound"), "is the lowest over the highest rate, so at most 1"
+        elif rule.metric == "error_ratio" and rule.bound < 1:
+            yield (*path, "bound"), "is the highest over the lowest error, so at least 1"
 
 
 def _sections(contract: Contract, features: set[str]) -> Iterator[tuple[Path, str]]:

@@ -44,6 +44,7 @@ _TEXT_FIELDS = {
     ("file", "decimal"),
     ("file", "missing", "*"),
     ("retrain", "quiet_hours"),
+    ("gates", "fairness", "*", "attribute"),
 }
 
 _INTEGER = re.compile(r"[-+]?[0-9]+")

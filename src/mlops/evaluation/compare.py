@@ -2,19 +2,21 @@
 
 References
 ----------
+Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
 Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 13 (percentile intervals) and 16.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mlops.evaluation.metrics import Metric, Task
+from mlops.evaluation.metrics import METRICS, Metric, Task
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -54,6 +56,55 @@ def metric_interval(
         confidence=confidence,
         resamples=resamples,
     )
+
+
+def metric_intervals(
+    actual: npt.NDArray[Any],
+    scores: FloatArray,
+    task: Task,
+    names: Sequence[str],
+    *,
+    seed: int,
+    confidence: float = 0.95,
+    resamples: int = 200,
+    most_rows: int = 5_000,
+) -> dict[str, Interval]:
+    """Several metrics with their bootstrap intervals, on the same resamples of at most ``most_rows`` rows. The value
+    is over all rows."""
+    generator = np.random.default_rng(seed)
+    rows = np.arange(len(actual))
+    if len(rows) > most_rows:
+        rows = np.sort(generator.permutation(len(actual))[:most_rows])
+    drawn: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(resamples):
+        index = rows[generator.integers(0, len(rows), len(rows))]
+        for name in names:
+            drawn[name].append(METRICS[name].compute(actual[index], scores[index], task))
+    # fewer rows spread wider; what all of them would have spread is in proportion to the root of their number
+    shrink = float(np.sqrt(len(rows) / len(actual)))
+    tail = (1 - confidence) / 2
+    result = {}
+    for name in names:
+        value = METRICS[name].compute(actual, scores, task)
+        known = np.array([v for v in drawn[name] if np.isfinite(v)])
+        low = high = value
+        if len(known) >= resamples / 2:
+            centre = METRICS[name].compute(actual[rows], scores[rows], task)
+            low, high = (value + (float(q) - centre) * shrink for q in np.quantile(known, [tail, 1 - tail]))
+        result[name] = Interval(value, low, high, confidence, len(known))
+    return result
+
+
+def wilson(share: float, count: int, z: float) -> tuple[float, float]:
+    """Wilson's interval of a share.
+
+    >>> low, high = wilson(0.5, 100, 1.96)
+    >>> round(low, 3), round(high, 3)
+    (0.404, 0.596)
+    """
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def paired_gain(

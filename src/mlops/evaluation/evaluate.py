@@ -13,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mlops.contract import Contract
-from mlops.evaluation import gates, parity
-from mlops.evaluation.compare import Interval
+from mlops.evaluation import fairness, gates, parity
+from mlops.evaluation.compare import Interval, metric_intervals
 from mlops.evaluation.gates import Check, Status
 from mlops.evaluation.metrics import Metric, Task, compute_all, metric_for
 from mlops.evaluation.records import decode
 from mlops.evaluation.robustness import Finding, probe
 from mlops.evaluation.scoring import ModelRefusedError, OnnxScorer
+from mlops.evaluation.slices import Slice, slices
 from mlops.features.columns import Columns
 from mlops.features.encoding import Matrix, encode, width
 from mlops.manifest import Manifest
@@ -71,6 +72,9 @@ class Evaluation:
     notes: tuple[str, ...] = ()
     parity: parity.ParityResult | None = None
     robustness: tuple[Finding, ...] = ()
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    slices: tuple[Slice, ...] = ()
+    fairness: tuple[fairness.Finding, ...] = ()
     rows: int = 0
     judged: Judged | None = field(default=None, repr=False, compare=False)
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False, compare=False)
@@ -93,6 +97,9 @@ class Evaluation:
             "notes": list(self.notes),
             "parity": _parity_dict(self.parity) if self.parity else None,
             "robustness": [asdict(f) for f in self.robustness],
+            "intervals": {n: asdict(i) for n, i in self.intervals.items()},
+            "slices": [asdict(s) for s in self.slices],
+            "fairness": [f.to_dict() for f in self.fairness],
             "rows": self.rows,
         }
 
@@ -178,10 +185,20 @@ class _Evaluator:
         checks.append(self._trivial(actual, scores))
         findings = tuple(probe(self._scorer, self._manifest.features, matrix, task, SEED))
         checks.append(gates.robustness_check(findings))
-        checks.append(self._latency(matrix))
+        checks += gates.change_checks(contract, findings, task)
+        checks += gates.coverage_check(actual, scores, task)
+        judged = fairness.judge(contract, table, actual, scores, task)
+        checks += [fairness.fairness_check(found) for found in judged]
+        checks.append(gates.latency_check(contract, self._latency(matrix)))
         result = self._finish(checks, agreed, Judged(task, actual, scores), metrics, rows=len(actual))
-        interval = gates.confidence_of(actual, scores, metric, task, SEED)
-        result = replace(result, robustness=findings, interval=interval)
+        result = replace(
+            result,
+            robustness=findings,
+            interval=gates.confidence_of(actual, scores, metric, task, SEED),
+            intervals=metric_intervals(actual, scores, task, list(metrics), seed=SEED),
+            slices=tuple(slices(contract, table, actual, scores, task, seed=SEED)),
+            fairness=tuple(judged),
+        )
         return self._against_champion(result, table, actual, scores)
 
     def _file(self, name: str) -> bytes:
@@ -220,17 +237,15 @@ class _Evaluator:
             trivial = float(np.mean(actual)) if counts is None else (counts / len(actual)).tolist()
         return gates.trivial_check(actual, scores, trivial, self._metric, self._task, seed=SEED)
 
-    def _latency(self, matrix: Matrix) -> Check:
+    def _latency(self, matrix: Matrix) -> float:
+        """Median microseconds of one row."""
         times = []
         for i in range(LATENCY_CALLS):
             row = matrix[i % len(matrix)][np.newaxis, :]
             started = self._seconds()
             self._scorer(row)
             times.append(self._seconds() - started)
-        median = float(np.median(times)) * 1e6
-        return Check(
-            "latency", True, round(median, 1), None, f"one row takes {median:.0f} µs (median)", effect="report"
-        )
+        return float(np.median(times)) * 1e6
 
     def _against_champion(
         self, result: Evaluation, table: Columns, actual: npt.NDArray[Any], scores: FloatArray

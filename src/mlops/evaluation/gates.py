@@ -21,14 +21,18 @@ import numpy as np
 import numpy.typing as npt
 
 from mlops.contract import Contract
-from mlops.evaluation.compare import Interval, metric_interval, paired_gain
-from mlops.evaluation.metrics import METRICS, Metric, Task
+from mlops.evaluation.compare import Interval, metric_interval, paired_gain, wilson
+from mlops.evaluation.metrics import METRICS, Metric, Task, interval_bounds
 from mlops.evaluation.parity import ParityResult
 from mlops.evaluation.robustness import Finding, valid_answers
 
 FloatArray = npt.NDArray[np.float64]
 Status = Literal["accepted", "rejected", "needs_approval"]
 Effect = Literal["reject", "ask", "report"]
+
+#: Prediction intervals may cover so much less than they promise before a person is asked; and the 99 % quantile.
+COVERAGE_SLACK = 0.03
+Z_COVERAGE = 2.576
 
 #: Confidence with which a candidate must beat the trivial answer.
 TRIVIAL_CONFIDENCE = 0.99
@@ -81,6 +85,48 @@ def finite_check(scores: FloatArray, task: Task, where: str) -> Check:
     what = "probabilities" if task.classes else "finite values"
     text = f"{len(scores) - bad} of {len(scores)} answers on {where} are valid {what}"
     return Check("valid_answers", bad == 0, float(bad), 0.0, text)
+
+
+def latency_check(contract: Contract, median_us: float) -> Check:
+    """The median time of one row, where the contract bounds it."""
+    bound = contract.gates.max_latency_ms
+    text = f"one row takes {median_us:.0f} µs (median)"
+    if bound is None:
+        return Check("latency", True, round(median_us, 1), None, text, effect="report")
+    return Check(
+        "latency",
+        median_us <= bound * 1000,
+        round(median_us, 1),
+        bound * 1000,
+        f"{text}; allowed are {bound * 1000:.0f}",
+    )
+
+
+def change_checks(contract: Contract, findings: Sequence[Finding], task: Task) -> list[Check]:
+    """How much noise and missing values may change the answers, where the contract bounds it."""
+    what = "of the labels change" if task.classes else "of their spread is how far the values move"
+    result = []
+    for kind, bound in (("noise", contract.gates.max_noise_change), ("missing", contract.gates.max_missing_change)):
+        cases = [f for f in findings if f.kind == kind]
+        if bound is None or not cases:
+            continue
+        most = max(cases, key=lambda f: f.changed)
+        text = f"{most.changed:.1%} {what} with {most.case}; the contract allows {bound:.1%}"
+        result.append(Check(f"robustness:{kind}", most.changed <= bound, most.changed, bound, text))
+    return result
+
+
+def coverage_check(actual: npt.NDArray[Any], scores: FloatArray, task: Task) -> list[Check]:
+    """Whether the prediction intervals hold what they promise; Wilson's 99 % interval of the share within."""
+    if task.interval is None:
+        return []
+    low, high = interval_bounds(scores, task.interval)
+    inside = float(np.mean((actual >= low) & (actual <= high)))
+    _, most = wilson(inside, len(actual), Z_COVERAGE)
+    promised = task.interval.coverage
+    passed = most >= promised - COVERAGE_SLACK
+    text = f"{inside:.1%} of the true values lie within the prediction intervals, which promise {promised:.0%}"
+    return [Check("interval_coverage", passed, inside, promised, text, "ask")]
 
 
 def robustness_check(findings: Sequence[Finding]) -> Check:

@@ -29,11 +29,22 @@ def render(evaluation: Evaluation, *, time: str) -> str:
     summary = f"{evaluation.status.replace('_', ' ')}: this version {_VERDICT[evaluation.status]}. " + " ".join(
         f"{reason}." for reason in evaluation.reasons
     )
+    return html.page(
+        title, summary, result_sections(evaluation), footer=f"{evaluation.model} {evaluation.version}, {time}"
+    )
+
+
+def result_sections(evaluation: Evaluation) -> list[Markup]:
+    """Checks, metrics, curves, slices, fairness and robustness, for this page and the model card."""
     sections: list[Markup] = [html.section("Checks", _checks(evaluation))]
     if evaluation.metrics:
         sections.append(html.section("Metrics", _metrics(evaluation), note=_metric_note(evaluation)))
     if evaluation.judged is not None and evaluation.metrics:
         sections.append(html.section("Curves", html.figures(_curves(evaluation.judged))))
+    if evaluation.slices:
+        sections.append(html.section("Slices", _slices(evaluation), note=_slice_note(evaluation)))
+    if evaluation.fairness:
+        sections.append(html.section("Fairness", _fairness(evaluation)))
     if evaluation.robustness:
         sections.append(html.section("Robustness", _robustness(evaluation)))
     if evaluation.parity is not None and not evaluation.parity.passed:
@@ -41,7 +52,36 @@ def render(evaluation: Evaluation, *, time: str) -> str:
         sections.append(html.section("Rows that differ", html.table(["row", "estimator", "model.onnx"], rows)))
     if evaluation.notes:
         sections.append(html.section("Notes", " ".join(evaluation.notes)))
-    return html.page(title, summary, sections, footer=f"{evaluation.model} {evaluation.version}, {time}")
+    return sections
+
+
+def _slices(evaluation: Evaluation) -> Markup:
+    rows = [
+        [s.feature, s.group, s.rows, _number(s.value), f"{_number(s.low)} to {_number(s.high)}"]
+        for s in evaluation.slices
+    ]
+    return html.table(["feature", "group", "rows", METRICS[evaluation.metric].title, "95% interval"], rows)
+
+
+def _slice_note(evaluation: Evaluation) -> str:
+    whole = evaluation.metrics.get(evaluation.metric)
+    return f"{METRICS[evaluation.metric].title} on all rows: {_number(whole)}. Groups of few rows are left out."
+
+
+def _fairness(evaluation: Evaluation) -> Markup:
+    rows: list[list[Any]] = []
+    for found in evaluation.fairness:
+        for group in found.groups:
+            rows.append(
+                [
+                    f"{found.rule.metric} of {found.rule.attribute}",
+                    group.group,
+                    group.rows,
+                    _number(group.value),
+                    f"{_number(group.low)} to {_number(group.high)}",
+                ]
+            )
+    return html.table(["rule", "group", "rows", "rate or mean", "interval, all groups at once"], rows)
 
 
 def _checks(evaluation: Evaluation) -> Markup:
@@ -56,11 +96,15 @@ def _metrics(evaluation: Evaluation) -> Markup:
     rows: list[list[Any]] = []
     for name, value in evaluation.metrics.items():
         metric = METRICS[name]
-        row: list[Any] = [metric.title, _number(value)]
+        known = evaluation.intervals.get(name)
+        spread = f"{_number(known.low)} to {_number(known.high)}" if known else "-"
+        row: list[Any] = [metric.title, _number(value), spread]
         if evaluation.champion_metrics:
             row.append(_number(evaluation.champion_metrics.get(name)))
         rows.append([*row, "higher is better" if metric.higher_is_better else "lower is better"])
-    heads = ["metric", "this version"] + ([f"champion {evaluation.champion}"] if evaluation.champion_metrics else [])
+    heads = ["metric", "this version", "95% interval"] + (
+        [f"champion {evaluation.champion}"] if evaluation.champion_metrics else []
+    )
     return html.table([*heads, "direction"], rows)
 
 

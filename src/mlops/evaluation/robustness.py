@@ -31,6 +31,7 @@ class Finding:
     rows: int
     valid: bool
     changed: float
+    kind: str = ""  # missing | unknown | noise
 
 
 def valid_answers(scores: FloatArray, task: Task) -> npt.NDArray[np.bool_]:
@@ -48,13 +49,14 @@ def probe(scorer: OnnxScorer, features: Sequence[Feature], matrix: Matrix, task:
     rows = matrix[:ROWS]
     base = scorer(rows)
     result = []
-    for case, changed in _cases(features, rows, seed):
+    for kind, case, changed in _cases(features, rows, seed):
         scores = scorer(changed)
-        result.append(Finding(case, len(rows), bool(valid_answers(scores, task).all()), _change(base, scores, task)))
+        valid = bool(valid_answers(scores, task).all())
+        result.append(Finding(case, len(rows), valid, _change(base, scores, task), kind))
     return result
 
 
-def _cases(features: Sequence[Feature], rows: Matrix, seed: int) -> Iterator[tuple[str, Matrix]]:
+def _cases(features: Sequence[Feature], rows: Matrix, seed: int) -> Iterator[tuple[str, str, Matrix]]:
     starts = offsets(features)
     every = rows.copy()
     nullable = 0
@@ -66,20 +68,20 @@ def _cases(features: Sequence[Feature], rows: Matrix, seed: int) -> Iterator[tup
             changed[:, block] = value
             every[:, block] = value
             nullable += 1
-            yield f"'{feature.name}' missing", changed
+            yield "missing", f"'{feature.name}' missing", changed
         if feature.type == "category" and feature.on_unknown == "other":
             changed = rows.copy()
             changed[:, block] = other_code(feature)
-            yield f"'{feature.name}' an unknown level", changed
+            yield "unknown", f"'{feature.name}' an unknown level", changed
     if nullable > 1:
-        yield "every nullable feature missing", every
+        yield "", "every nullable feature missing", every
     numbers = [s for f, s in zip(features, starts, strict=True) if f.type == "number"]
     if numbers:
         spread = np.nan_to_num(np.nanstd(_known(rows[:, numbers]), axis=0))
         noise = np.random.default_rng(seed).normal(size=(len(rows), len(numbers))) * spread * NOISE
         changed = rows.copy()
         changed[:, numbers] += noise.astype(np.float32)
-        yield f"numbers with noise of {NOISE:.0%} of their spread", changed
+        yield "noise", f"numbers with noise of {NOISE:.0%} of their spread", changed
 
 
 def _known(values: Matrix) -> FloatArray:

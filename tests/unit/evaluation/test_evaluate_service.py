@@ -87,6 +87,40 @@ def test_an_honest_model_is_accepted_with_reasons(task: str) -> None:
     assert "<script" not in page
 
 
+def test_slices_intervals_and_fairness_are_in_the_result_and_on_the_page() -> None:
+    rule = {"attribute": "g", "metric": "selection_rate_ratio", "bound": 0.01, "min_rows": 10}
+    world = World(fairness=[rule], max_noise_change=0.5)
+    version = world.train()
+
+    found = checks(world.evaluate(version))
+
+    assert found["fairness:g:selection_rate_ratio"]
+    assert found["robustness:noise"]
+    body = json.loads(world.file(version, "evaluation.json"))
+    assert body["intervals"].keys() == body["metrics"].keys()
+    assert {g["group"] for g in body["fairness"][0]["groups"]} == {"x", "y"}
+    page = world.file(version, "evaluation.html").decode()
+    assert "Fairness" in page
+    assert "95% interval" in page
+
+
+def test_each_version_is_judged_by_its_own_threshold() -> None:
+    world = World()
+    table = tables.table("binary", world.contract.features, rows=400)
+    strict = Contract.from_dict({**world.contract.to_dict(), "decision": {"threshold": 0.999}})
+    champion = world.train(table, contract=strict)
+    world.champion(champion)
+    same = {**world.contract.to_dict(), "training": {**world.contract.to_dict()["training"], "metric": "f1"}}
+    world.contract = Contract.from_dict(same)
+    world.registry.put_contract(world.contract)
+    version = world.train(table, dataset="d2")
+    result = world.evaluate(version)
+    body = json.loads(world.file(version, "evaluation.json"))
+    assert result["status"] == "accepted"
+    assert body["champion_metrics"]["f1"] < body["metrics"]["f1"] - 0.2
+    assert body["gain"]["value"] == pytest.approx(body["metrics"]["f1"] - body["champion_metrics"]["f1"])
+
+
 def test_golden_answers_and_metrics_become_those_of_onnx() -> None:
     world = World()
     version = world.train()
