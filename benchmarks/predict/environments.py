@@ -72,7 +72,7 @@ def prepare(peers: tuple[Peer, ...] = PEERS) -> None:
     CACHE.mkdir(parents=True, exist_ok=True)
     wanted = {name.split("/")[0] for peer in peers for name in peer.packages}
     for name in ("client", *sorted(wanted - {"peers", "function", "inference"})):
-        _install(name)
+        install(HERE / "requirements" / f"{name}.txt", CACHE / name)
     _layer()
     _function()
     shutil.rmtree(CACHE / "peers", ignore_errors=True)
@@ -85,14 +85,14 @@ def _run(command: list[str], **more: str) -> None:
     subprocess.run(command, check=True, env={**os.environ, **more})
 
 
-def _install(name: str) -> None:
-    requirements = HERE / "requirements" / f"{name}.txt"
-    if _is_fresh(CACHE / name, requirements.read_bytes()):
+def install(requirements: Path, folder: Path) -> None:
+    """Pinned packages with bytecode into a folder, unless they are there already."""
+    if _is_fresh(folder, requirements.read_bytes()):
         return
-    print(f"installing {name} …", file=sys.stderr, flush=True)
+    print(f"installing {folder.name} …", file=sys.stderr, flush=True)
     command = [str(UV), "pip", "install", "--quiet", "--python", sys.executable, "--only-binary", ":all:"]
-    _run([*command, "--compile-bytecode", "--target", str(CACHE / name), "--requirements", str(requirements)])
-    _stamp(CACHE / name, requirements.read_bytes())
+    _run([*command, "--compile-bytecode", "--target", str(folder), "--requirements", str(requirements)])
+    _stamp(folder, requirements.read_bytes())
 
 
 def _target() -> dict[str, str]:

@@ -20,6 +20,8 @@ from mlops.features.spec import Feature
 INPUT = "input"
 PROBABILITIES = "probabilities"
 VALUE = "value"
+#: Property of an ONNX file: means over the training rows of what a linear model multiplies, as a JSON array.
+EXPECTED = "mlops.expected"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from mlops.inference.texts import answer_text
 #: A Lambda answer may have 6 MB; the envelope takes some of it.
 MAX_ANSWER_BYTES = 5_500_000
 
-_PREDICT_FIELDS = frozenset({"model", "records", "partial", "interval"})
+_PREDICT_FIELDS = frozenset({"model", "records", "partial", "interval", "explain"})
 
 Event = Mapping[str, Any]
 Response = dict[str, Any]
@@ -153,13 +153,17 @@ class Application:
         """``POST /predict``."""
         body = raw_body(exchange.event, self.settings.max_body_bytes)
         request = parse_json(body)
-        name, records, partial, interval = _check(request)
+        name, records, partial, interval, explain = _check(request)
         try:
             keys = len(request) + sum(map(len, records))
         except TypeError:  # a record that is no object; the parser will say so
             keys = -1
         refuse_duplicate_keys(body, request, keys)
         exchange.require(name)
+        if explain:
+            from mlops.inference.explain import explained_answer  # noqa: PLC0415 - only when it is asked for
+
+            return explained_answer(self, exchange, name, records, body, partial=partial, interval=interval)
         outcome = self.score(exchange, name, records, body=body)
         answer = None if interval else answer_text(outcome)
         if answer is None:
@@ -214,8 +218,8 @@ class Application:
         return {"statusCode": status, "headers": headers, "body": orjson.dumps(answer).decode()}
 
 
-def _check(request: Any) -> tuple[str, list[Any], bool, bool]:
-    """``model``, ``records``, ``partial`` and ``interval`` of a request, or ApiError."""
+def _check(request: Any) -> tuple[str, list[Any], bool, bool, bool]:
+    """``model``, ``records``, ``partial``, ``interval`` and ``explain`` of a request, or ApiError."""
     if type(request) is not dict:
         raise ApiError("invalid_request", 'the body must be an object: {"model": "…", "records": [{…}]}')
     if not request.keys() <= _PREDICT_FIELDS:
@@ -223,7 +227,9 @@ def _check(request: Any) -> tuple[str, list[Any], bool, bool]:
 
         unknown = min(request.keys() - _PREDICT_FIELDS)
         close = did_you_mean(unknown, sorted(_PREDICT_FIELDS))
-        hint = f"; did you mean '{close}'?" if close else "; known fields are model, records, partial, interval"
+        hint = (
+            f"; did you mean '{close}'?" if close else "; known fields are model, records, partial, interval, explain"
+        )
         raise ApiError("invalid_request", f"unknown field '{unknown[:80]}'{hint}", [{"field": unknown[:80]}])
     name, records, partial = request.get("model"), request.get("records"), request.get("partial", False)
     if type(name) is not str or not name:
@@ -235,4 +241,7 @@ def _check(request: Any) -> tuple[str, list[Any], bool, bool]:
     interval = request.get("interval", False)
     if type(interval) is not bool:
         raise ApiError("invalid_request", "'interval' must be true or false", [{"field": "interval"}])
-    return name, records, partial, interval
+    explain = request.get("explain", False)
+    if type(explain) is not bool:
+        raise ApiError("invalid_request", "'explain' must be true or false", [{"field": "explain"}])
+    return name, records, partial, interval, explain

@@ -24,6 +24,7 @@ ERRORS: dict[str, tuple[int, str]] = {
     "method_not_allowed": (405, "The path exists, but not with this method."),
     "body_too_large": (413, "The body, or what it decompresses to, has too many bytes."),
     "batch_too_large": (413, "Too many records for one request, or an answer too large to send."),
+    "not_explainable": (422, "This model's answers cannot be explained; the message says why."),
     "invalid_records": (422, "One or more records do not match the model's contract; details name the fields."),
     "internal_error": (500, "A fault on our side; the request id finds it in the logs."),
     "model_failed": (500, "The model gave no usable answer for this input."),

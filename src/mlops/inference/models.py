@@ -31,7 +31,18 @@ class Model:
     the output: classes, or 1.
     """
 
-    __slots__ = ("_outputs", "_run", "columns", "folder", "manifest", "parser", "session", "texts", "version")
+    __slots__ = (
+        "_outputs",
+        "_run",
+        "columns",
+        "explainer",
+        "folder",
+        "manifest",
+        "parser",
+        "session",
+        "texts",
+        "version",
+    )
 
     def __init__(self, manifest: Manifest, parser: Parser, folder: str, session: Any, output: str) -> None:
         self.manifest = manifest
@@ -43,6 +54,7 @@ class Model:
         self._outputs = [output]
         self._run = session.run
         self.texts = Texts(manifest)
+        self.explainer: Any = None  # made by `mlops.inference.explain` when it is first asked for
 
     def run(self, matrix: Matrix, options: Any = None) -> Matrix:
         """Score an encoded matrix (float32, (rows, width)); float32, (rows, classes) or (rows, 1)."""

@@ -27,6 +27,20 @@ _TENSOR: Schema = {
     },
 }
 
+_EXPLANATION: Schema = {
+    "type": "object",
+    "description": "score = base + the sum of contributions",
+    "required": ["space", "base", "score", "contributions"],
+    "properties": {
+        "of": {"type": "string", "description": "The class whose score is explained."},
+        "space": {"enum": ["log_odds", "margin", "probability", "value", "log"]},
+        "base": {"type": "number", "description": "The score on average over the training rows."},
+        "score": {"type": "number"},
+        "calibrated": {"const": True, "description": "The answer is made from the score by a calibration."},
+        "contributions": {"type": "object", "additionalProperties": {"type": "number"}},
+    },
+}
+
 
 def document(models: ModelSet, permits: Callable[[str], bool]) -> Schema:
     """The document, with the models whose champion is loaded and that the caller may use."""
@@ -147,10 +161,18 @@ def _schemas(serving: list[Model]) -> Schema:
                 "model": {"type": "string"},
                 "version": {"type": "string"},
                 "inference_id": {"type": "string"},
-                "predictions": {"type": "array", "items": {"type": "object", "required": ["id"]}},
+                "predictions": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["id"],
+                        "properties": {"explanation": {"$ref": "#/components/schemas/Explanation"}},
+                    },
+                },
                 "warnings": {"type": "array", "items": {"$ref": "#/components/schemas/Problem"}},
             },
         },
+        "Explanation": _EXPLANATION,
         "Problem": {
             "type": "object",
             "properties": {
@@ -183,7 +205,15 @@ def _schemas(serving: list[Model]) -> Schema:
             "required": ["inputs"],
             "properties": {
                 "id": {"type": "string"},
-                "parameters": {"type": "object"},
+                "parameters": {
+                    "type": "object",
+                    "properties": {
+                        "explain": {
+                            "type": "boolean",
+                            "description": "Adds the outputs contributions, base and (for classes) explained.",
+                        }
+                    },
+                },
                 "inputs": {"type": "array", "minItems": 1, "items": {"$ref": "#/components/schemas/Tensor"}},
                 "outputs": {"type": "array", "items": {"type": "object", "required": ["name"]}},
             },
@@ -226,6 +256,11 @@ def _request(model: Model) -> Schema:
                 "type": "boolean",
                 "default": False,
                 "description": "Regression: answer every value with its prediction interval.",
+            },
+            "explain": {
+                "type": "boolean",
+                "default": False,
+                "description": "Whether every prediction comes with what each feature added to its score.",
             },
         },
         "additionalProperties": False,

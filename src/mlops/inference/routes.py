@@ -114,6 +114,10 @@ def _infer(application: Application, exchange: Exchange, name: str, version: str
     application.models.champion(name)  # without one there is no answer, whatever version is asked for
     model = protocol.select(application.models, name, version)
     request, records = tensors.read_request(exchange.event, application.settings, model.parser)
+    if tensors.wants_explanation(request):
+        from mlops.inference.explain import check_size  # noqa: PLC0415
+
+        check_size(len(records))
     outcome: Outcome = application.score(exchange, name, records, version)
     header, binary = tensors.answer(outcome, request)
     if not binary:

@@ -70,7 +70,14 @@ def read_request(
         tensors.append(tensor)
     if len(rest):
         raise _bad(f"{len(rest)} bytes of binary data belong to no input")
+    if type((request.get("parameters") or {}).get("explain", False)) is not bool:
+        raise _bad("the parameter 'explain' must be true or false")
     return request, _records(tensors, parser, settings.max_rows)
+
+
+def wants_explanation(request: Mapping[str, Any]) -> bool:
+    """Whether the parameters of a checked request ask for explanations."""
+    return (request.get("parameters") or {}).get("explain") is True
 
 
 def _split(body: bytes | str, length: str) -> tuple[bytes, bytes]:
@@ -214,8 +221,15 @@ def answer(outcome: Outcome, request: Mapping[str, Any]) -> tuple[dict[str, Any]
     """
     require_valid(outcome)
     values = _output_values(outcome)
+    known = outputs(answered_rows(outcome)[0][0])
     versions = outcome.versions()
     parameters: dict[str, Any] = {"inference_id": outcome.inference_id}
+    if wants_explanation(request):
+        from mlops.inference.explain import as_tensors  # noqa: PLC0415
+
+        more, explained = as_tensors(outcome, parameters)
+        known += more
+        values |= explained
     if len(versions) > 1:
         parameters["versions"] = ",".join(versions)
     header: dict[str, Any] = {
@@ -229,7 +243,7 @@ def answer(outcome: Outcome, request: Mapping[str, Any]) -> tuple[dict[str, Any]
     blobs: list[bytes] = []
     all_binary = (request.get("parameters") or {}).get("binary_data_output") is True
     rows = len(outcome.champion.rows)
-    for spec, is_binary in _wanted(outcome, request, all_binary):
+    for spec, is_binary in _wanted(known, request, all_binary):
         output = {**spec, "shape": [rows, *spec["shape"][1:]]}
         if is_binary:
             blob = _encode(spec["datatype"], values[spec["name"]])
@@ -256,10 +270,11 @@ def _output_values(outcome: Outcome) -> dict[str, list[Any]]:
     return {"label": labels, "probabilities": flat} if is_classification else {"value": flat}
 
 
-def _wanted(outcome: Outcome, request: Mapping[str, Any], all_binary: bool) -> list[tuple[dict[str, Any], bool]]:
+def _wanted(
+    specs: Sequence[dict[str, Any]], request: Mapping[str, Any], all_binary: bool
+) -> list[tuple[dict[str, Any], bool]]:
     """Outputs in the order asked for, and whether each goes as binary data."""
-    model = answered_rows(outcome)[0][0]
-    known = {spec["name"]: spec for spec in outputs(model)}
+    known = {spec["name"]: spec for spec in specs}
     asked = request.get("outputs")
     if not asked:
         return [(spec, all_binary) for spec in known.values()]

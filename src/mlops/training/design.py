@@ -131,6 +131,7 @@ class LinearDesign(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     median_, low_, high_ : float32, shape (numbers,)
     mean_, scale_ : float64, shape (numbers,)
+    expected_ : float64, shape (columns of the result,): their means, what explanations compare with
     """
 
     def __init__(self, columns: tuple[Source, ...]) -> None:
@@ -156,6 +157,7 @@ class LinearDesign(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.mean_ = replaced.mean(axis=0)
         spread = replaced.std(axis=0)
         self.scale_ = np.where(spread > 0, spread, 1.0)
+        self.expected_ = self.transform(X).mean(axis=0)
         return self
 
     def transform(self, X: Matrix) -> FloatArray:

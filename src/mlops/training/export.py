@@ -8,11 +8,16 @@ one-hot column tests a 0/1 column that the graph appends for just the levels tha
 multi-target ensemble chains such nodes). *Linear models* are scaled and summed in float64, where a large
 mean cannot cancel the value. A calibration map is part of the graph, in float64 as well.
 
+What explanations need (:mod:`mlops.inference.explain`) lies in the file too, where onnxruntime does not look at it: the
+training rows that reached each node as the ensemble's ``nodes_hitrates``, the means of a linear model's inputs as a
+property.
+
 Operators: https://onnx.ai/onnx/operators (opset 17; ai.onnx.ml 3, TreeEnsembleRegressor).
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +28,7 @@ from onnx import TensorProto, helper
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from mlops.features.encoding import Matrix
-from mlops.manifest import INPUT, PROBABILITIES, VALUE
+from mlops.manifest import EXPECTED, INPUT, PROBABILITIES, VALUE
 from mlops.training.calibration import Calibrator
 from mlops.training.design import FilledDesign, LinearDesign, Source, TreeDesign
 from mlops.training.estimator import Fitted
@@ -67,6 +72,7 @@ def to_onnx(fitted: Fitted, width: int, *, name: str = "model") -> bytes:
         producer_name="serverless-mlops",
         ir_version=IR_VERSION,
     )
+    helper.set_model_props(model, graph.properties)
     onnx.checker.check_model(model)
     body: bytes = model.SerializeToString(deterministic=True)
     return body
@@ -93,6 +99,8 @@ def _dense(graph: Graph, fitted: Fitted) -> None:
         link = _linear_link(fitted, len(weights))
     if count != len(layers[0][0]):
         raise ExportError(f"the model has {len(layers[0][0])} weights for {count} design columns")
+    if len(layers) == 1:
+        graph.properties[EXPECTED] = json.dumps(fitted.pipeline.named_steps["design"].expected_.tolist())
     raw = joined
     for number, (weights, bias) in enumerate(layers):
         if number and model.activation != "identity":
@@ -150,6 +158,7 @@ _NODE_ATTRIBUTES = (
     "truenodeids",
     "falsenodeids",
     "missing_value_tracks_true",
+    "hitrates",
 )
 _TARGET_ATTRIBUTES = ("treeids", "nodeids", "ids", "weights")
 #: In place of a category's level: the column that marks missing values.
@@ -180,6 +189,7 @@ class _Ensemble:
         self.nodes["truenodeids"] += np.where(leaf, 0, tree.left).tolist()
         self.nodes["falsenodeids"] += np.where(leaf, 0, tree.right).tolist()
         self.nodes["missing_value_tracks_true"] += (tree.missing_left & ~leaf).astype(np.int64).tolist()
+        self.nodes["hitrates"] += tree.cover.tolist()
         leaves = np.flatnonzero(leaf)
         for target in range(tree.values.shape[1]):
             self.targets["treeids"] += [self.trees] * len(leaves)

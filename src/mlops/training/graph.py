@@ -40,6 +40,7 @@ class Graph:
 
     nodes: list[Any] = field(default_factory=list)
     initializers: list[Any] = field(default_factory=list)
+    properties: dict[str, str] = field(default_factory=dict)
 
     def add(self, operator: str, inputs: Sequence[str], output: str = "", **attributes: Any) -> str:
         """Add a node; returns the name of its output."""

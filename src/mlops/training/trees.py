@@ -35,7 +35,8 @@ _KINDS = (BaseDecisionTree, BaseForest, *_HIST, GradientBoostingClassifier, Grad
 @dataclass(frozen=True)
 class Tree:
     """One tree; all arrays have shape (nodes,), ``values`` (nodes, targets). A row goes left when its feature is
-    not above the threshold. ``first_target``: which output the first column of ``values`` adds to."""
+    not above the threshold. ``first_target``: which output the first column of ``values`` adds to; ``cover``: training
+    rows that reached each node, by weight, which explanations need and answers do not."""
 
     feature: IntArray
     threshold: FloatArray
@@ -44,6 +45,7 @@ class Tree:
     missing_left: npt.NDArray[np.bool_]
     leaf: npt.NDArray[np.bool_]
     values: FloatArray
+    cover: FloatArray
     first_target: int = 0
 
 
@@ -95,6 +97,7 @@ def _plain(tree: Any, values: FloatArray, first_target: int = 0) -> Tree:
         missing_left=np.asarray(tree.missing_go_to_left).astype(bool),
         leaf=tree.children_left < 0,
         values=values,
+        cover=tree.weighted_n_node_samples,
         first_target=first_target,
     )
 
@@ -129,6 +132,7 @@ def _hist(model: Any, present: int) -> Trees:
                     missing_left=nodes["missing_go_to_left"].astype(bool),
                     leaf=leaf,
                     values=nodes["value"].reshape(-1, 1),
+                    cover=nodes["count"].astype(np.float64),
                     first_target=target,
                 )
             )

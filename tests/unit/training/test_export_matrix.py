@@ -22,7 +22,8 @@ from mlops.contract import Target
 from mlops.evaluation.parity import compare
 from mlops.evaluation.scoring import OnnxScorer
 from mlops.features.encoding import encode, missing_code, other_code
-from mlops.manifest import INPUT
+from mlops.inference.explainer import Explainer, NotExplainableError
+from mlops.manifest import INPUT, Manifest
 from mlops.training import parity
 from mlops.training.calibration import fit_map
 from mlops.training.dataset import prepare
@@ -41,6 +42,17 @@ def fitted_on(task: str, kind: str, family: str) -> tuple[Fitted, np.ndarray, ob
     contract = tables.contract(task, tables.KINDS[kind], families=(family,))
     data = prepare(contract, tables.table(task, contract.features))
     return fit_candidate(contract, candidates(contract)[0], data.matrix, data.target), data.matrix, contract
+
+
+def explain(fitted: Fitted, contract: Any, body: bytes, rows: np.ndarray, answers: np.ndarray) -> Explainer:
+    """Explain rows; that raises unless the explained score leads to the answers."""
+    classes = contract.target.classes
+    manifest = Manifest("m", "v", contract.task, contract.features, "y", classes, contract.target.positive)
+    explainer = Explainer(manifest, body)
+    added = explainer.explain(rows, answers)
+    assert added.shape == (len(rows), len(contract.features), len(explainer.base))
+    assert np.isfinite(added).all()
+    return explainer
 
 
 def largest_difference(fitted: Fitted, rows: np.ndarray) -> float:
@@ -164,10 +176,18 @@ def test_every_supported_estimator_agrees_on_every_edge(task: str, estimator: An
     fitted = fit_candidate(contract, Candidate("recipe", "recipe", prototype=estimator), data.matrix, target)
 
     rows = parity.parity_rows(contract.features, fitted, data.matrix, seed=3)
-    scorer = OnnxScorer(to_onnx(fitted, data.matrix.shape[1]), data.matrix.shape[1], fitted.classes)
-    result = compare(scorer(rows), rows, fitted.scores(rows), task_of(contract), tolerance=2e-6)
+    body = to_onnx(fitted, data.matrix.shape[1])
+    scorer = OnnxScorer(body, data.matrix.shape[1], fitted.classes)
+    answers = scorer(rows)
+    result = compare(answers, rows, fitted.scores(rows), task_of(contract), tolerance=2e-6)
 
     assert result.passed, result.message
+    some = np.linspace(0, len(rows) - 1, 15).astype(int)
+    if type(estimator).__name__.startswith("MLP"):
+        with pytest.raises(NotExplainableError, match="one linear model"):
+            explain(fitted, contract, body, rows[some], answers[some])
+    else:
+        assert not explain(fitted, contract, body, rows[some], answers[some]).is_calibrated
 
 
 @pytest.mark.parametrize("kind", ["sigmoid", "isotonic"])
@@ -182,10 +202,12 @@ def test_a_calibration_map_is_exact_in_the_graph(task: str, family: str, kind: s
     mapped = fitted.calibrated(calibrator)
 
     rows = parity.parity_rows(contract.features, fitted, matrix, seed=3)  # type: ignore[attr-defined]
-    scorer = OnnxScorer(to_onnx(mapped, matrix.shape[1]), matrix.shape[1], fitted.classes)
-    result = compare(scorer(rows), rows, mapped.scores(rows), task_of(contract), tolerance=5e-6)  # type: ignore[arg-type]
+    body = to_onnx(mapped, matrix.shape[1])
+    answers = OnnxScorer(body, matrix.shape[1], fitted.classes)(rows)
+    result = compare(answers, rows, mapped.scores(rows), task_of(contract), tolerance=5e-6)  # type: ignore[arg-type]
 
     assert result.passed, result.message
+    assert explain(mapped, contract, body, rows[:20], answers[:20]).is_calibrated
     assert np.abs(mapped.scores(rows) - fitted.scores(rows)).max() > 0.005
 
 
