@@ -1,7 +1,7 @@
 """The port through which the domain sees a bucket, and the one place that knows the object keys.
 
 Two buckets exist. *data*: what users bring and what is derived from it (``incoming/``, ``datasets/``,
-``quarantine/``, ``captures/``, ``reports/``). *artifacts*: what is built (``models/``, ``layers/``).
+``quarantine/``, ``captures/``, ``reports/``, ``scores/``). *artifacts*: what is built (``models/``, ``layers/``).
 """
 
 from __future__ import annotations
@@ -75,6 +75,16 @@ def capture_prefix(model: str, day: str = "", hour: str = "") -> str:
         if hour:
             key += f"hh={hour}/"
     return key
+
+
+def score_prefix(model: str) -> str:
+    """Predictions of batch scoring, unless a run names another place."""
+    return f"scores/{model}/"
+
+
+def score_work_prefix(run_id: str) -> str:
+    """What a run of batch scoring needs while it runs; deleted after a day."""
+    return f"work/scores/{run_id}/"
 
 
 def report_prefix(kind: str, model: str = "") -> str:

@@ -23,6 +23,7 @@ class Settings:
     pipeline_arn: str = ""
     release_arn: str = ""
     predict_function: str = ""
+    score_bucket: str = ""  # a bucket beside the stack's own that batch scoring may use
     topic_arn: str = ""
     parameter_prefix: str = ""  # of SSM parameters, "/<stack>"
     inference_layer_arn: str = ""

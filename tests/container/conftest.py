@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,9 @@ import pytest
 from botocore.config import Config
 
 from local import containers, engine, stack
-from local.demo import samples
-from mlops.contract.source import load
 from tests.cloudformation import ROOT
 from tests.deployment import Deployed
-
-MODEL = "breast-cancer"
+from tests.e2e.models import serving as champion_of
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -55,19 +52,7 @@ def built(containers_here: containers.Engine, deployed: Deployed) -> Iterator[Fu
 @pytest.fixture(scope="session")
 def serving(built: Future[Path], deployed: Deployed) -> Deployed:
     """The deployed stack with a champion: one that another test left, or one that a first upload brings."""
-    bench = deployed.bench
-    if bench.registry.in_state(MODEL, "champion") is None:
-        contract = load(ROOT / "models" / f"{MODEL}.yaml")
-        quick = replace(contract.training, families=("forest",), time_budget_seconds=5)
-        bench.push_contract(replace(contract, training=quick), actor="user:test", reason="container tests")
-        rows = samples.breast_cancer().usual
-        path = samples.write_csv(deployed.running.folder / "rows.csv", rows)
-        ended = bench.wait(bench.pipeline_of(bench.upload(MODEL, path)), seconds=240)
-        assert ended.status == "SUCCEEDED", ended
-        deadline = time.monotonic() + 120
-        while bench.registry.in_state(MODEL, "champion") is None and time.monotonic() < deadline:
-            time.sleep(0.5)
-    assert bench.registry.in_state(MODEL, "champion")
+    champion_of(deployed, deployed.running.folder)
     return deployed
 
 

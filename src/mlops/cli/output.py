@@ -12,7 +12,15 @@ from datetime import datetime
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.text import Text
 
 from mlops.cli import layout
@@ -89,6 +97,16 @@ class Output:
         ) as progress:  # fmt: skip
             task = progress.add_task(text, total=total)
             yield lambda sent: progress.advance(task, sent)
+
+    @contextmanager
+    def count_bar(self, text: str, unit: str) -> Iterator[Any]:
+        """Progress in counted things; yields a function that takes how many are done, and of how many (0: unknown)."""
+        with Progress(
+            TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
+            TimeElapsedColumn(), console=self.notes, transient=True, disable=not sys.stderr.isatty(),
+        ) as progress:  # fmt: skip
+            task = progress.add_task(text, total=None)
+            yield lambda done, total: progress.update(task, completed=done, total=total or None)
 
     @staticmethod
     def _print(console: Console, text: str, style: str) -> None:

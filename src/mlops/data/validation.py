@@ -95,8 +95,8 @@ def _schema_mismatch(table: Table, checks: Sequence[ColumnCheck], contract: Cont
     if missing:
         hints = []
         for name in missing[:10]:
-            alike = _alike(name, unused)
-            hints.append(f"'{name}'" + (f" (the file has '{alike}': renamed?)" if alike else ""))
+            other = alike(name, unused)
+            hints.append(f"'{name}'" + (f" (the file has '{other}': renamed?)" if other else ""))
         more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
         noun = "column" if len(missing) == 1 else "columns"
         return Rejection(
@@ -115,7 +115,9 @@ def _schema_mismatch(table: Table, checks: Sequence[ColumnCheck], contract: Cont
     return None
 
 
-def _alike(name: str, others: Sequence[str]) -> str | None:
+def alike(name: str, others: Sequence[str]) -> str | None:
+    """The name that ``name`` may have been before somebody renamed it."""
+
     def plain(text: str) -> str:
         return "".join(ch for ch in text.lower() if ch.isalnum())
 

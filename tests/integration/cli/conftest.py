@@ -22,7 +22,9 @@ from mlops.aws.bootstrap import bootstrap
 from mlops.aws.workbench import Workbench
 
 STACK = "trial"
-OUTPUTS = ("DataBucket", "ArtifactBucket", "Table", "PipelineArn", "ReleaseArn", "ApiUrl", "PredictFunction")
+OUTPUTS = (
+    "DataBucket", "ArtifactBucket", "Table", "PipelineArn", "ReleaseArn", "ScoreArn", "ApiUrl", "PredictFunction",
+)  # fmt: skip
 MACHINE = json.dumps({"StartAt": "Done", "States": {"Done": {"Type": "Pass", "End": True}}})
 
 
@@ -119,7 +121,7 @@ def made(api_url: str) -> dict[str, str]:
         boto3.client("stepfunctions").create_state_machine(
             name=f"{STACK}-{name}", definition=MACHINE, roleArn="arn:aws:iam::123456789012:role/x"
         )["stateMachineArn"]
-        for name in ("pipeline", "release")
+        for name in ("pipeline", "release", "score")
     ]
     outputs = dict(
         zip(

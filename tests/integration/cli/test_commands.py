@@ -105,6 +105,7 @@ CALLS: dict[str, tuple[list[str], int, str]] = {
     "drift": ([], 0, "results"),
     "doctor": ([], 1, "findings"),
     "predict": ([MODEL, "--row", "{}"], 0, "predictions"),
+    "score": (["s3://trial-data/scoring/march/", "--model", MODEL, "--no-wait"], 0, "run_id"),
     "token": ([], 0, "token"),
     "bootstrap": (["--yes"], 0, "made"),
     "logs": (["predict"], 0, "message"),
@@ -252,6 +253,30 @@ def test_drift_names_features(said):
 
 def test_a_retraining_that_is_held_back_says_why(said):
     assert said("retrain", MODEL, "--reason", "x", code=1) == "not launched: it rests until noon\n"
+
+
+def test_files_to_score_are_sent_once_and_named_by_their_content(said, stack):
+    Path("march").mkdir()
+    Path("march/a.csv").write_text("age\n1\n")
+    Path("march/.hidden").write_text("no")
+    first = said("score", "march", "--model", MODEL, "--no-wait", "--json")
+    second = said("score", "march", "--model", MODEL, "--no-wait", "--json")
+    assert first["source"] == second["source"]
+    assert first["run_id"] != second["run_id"]
+    keys = [info.key for info in stack.bench.data.list("scoring/")]
+    assert keys == [first["source"].removeprefix("s3://trial-data/") + "a.csv"]
+    started = boto3.client("stepfunctions").describe_execution(
+        executionArn=stack.bench.outputs["ScoreArn"].replace("stateMachine", "execution") + f":{first['run_id']}"
+    )
+    assert json.loads(started["input"]) == {
+        "model": MODEL, "bucket": "trial-data", "prefix": keys[0].removesuffix("a.csv"), "output": "", "version": "",
+        "actor": "user:ann", "reason": "batch scoring",
+    }  # fmt: skip
+
+
+def test_what_cannot_be_scored_is_told_before_anything_starts(stack, capsys):
+    assert run(["score", "absent.csv", "--model", MODEL]) == 1
+    assert "absent.csv: no such file" in capsys.readouterr().err
 
 
 def test_a_rollback(said, stack):

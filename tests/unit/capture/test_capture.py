@@ -204,6 +204,47 @@ def test_any_split_into_batches_gives_the_same_lines(order: list[int], cut: int)
     assert sorted(x.request_id for x in everything(objects, "tumour")) == [f"req-{i}" for i in range(6)]
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(1, 6), st.integers(0, 3)), min_size=1, max_size=8),
+    st.randoms(use_true_random=False),
+)
+@settings(deadline=None, max_examples=60)
+def test_any_deliveries_in_any_order_with_faults_between_count_each_line_once(
+    plan: list[tuple[int, int, int]], random: Any
+) -> None:
+    """A delivery is a run of the log, may come again, may overlap others, may die between two objects and be retried.
+    What is read then is exactly the lines that some delivery held."""
+    messages = [
+        line(i, model="tumour" if i % 3 else "price", time=START + timedelta(minutes=25 * i)) for i in range(15)
+    ]
+    log = [LogEvent(f"{i:056d}", START, m) for i, m in enumerate(messages)]
+    objects, sent = MemoryObjects(), set[int]()
+    deliveries = [(log[first : first + size], dies_after) for first, size, dies_after in plan] * 2
+    random.shuffle(deliveries)
+    for batch, dies_after in deliveries:
+        sent |= {int(e.id) for e in batch}
+        dying = _Dying(objects, dies_after)
+        try:
+            write(dying, batch)
+        except OSError:
+            write(objects, batch)  # Lambda's retry of the same event
+    found = [x.request_id for m in ("tumour", "price") for x in everything(objects, m)]
+    assert sorted(found) == sorted(f"req-{i}" for i in sent)
+
+
+class _Dying:
+    """A store that breaks after some objects."""
+
+    def __init__(self, objects: MemoryObjects, puts: int) -> None:
+        self.objects, self.left = objects, puts
+
+    def put(self, key: str, body: bytes, **options: Any) -> bool:
+        if not self.left:
+            raise OSError("the network is gone")
+        self.left -= 1
+        return self.objects.put(key, body, **options)
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [("two_models", (3, 0, 0)), ("malformed", (1, 1, 1)), ("control_message", (0, 0, 0))],

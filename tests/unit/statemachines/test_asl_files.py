@@ -18,6 +18,7 @@ TOKENS = {
         "EvaluateFunctionArn", "RegisterFunctionArn", "ReleaseStateMachineArn",
     },
     "release": {"ReleaseFunctionArn"},
+    "score": {"ScoreFunctionArn", "ScorePrepareFunctionArn", "DataBucketName", "Partition"},
 }  # fmt: skip
 TRANSIENT = {
     "Lambda.ServiceException", "Lambda.AWSLambdaException", "Lambda.SdkClientException",
@@ -35,6 +36,14 @@ def text(name: str) -> str:
 def states(name: str) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = json.loads(text(name))["States"]
     return found
+
+
+def processors(machine: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The machine and the processor of every Map in it."""
+    yield machine
+    for state in machine["States"].values():
+        if "ItemProcessor" in state:
+            yield from processors(state["ItemProcessor"])
 
 
 def targets(state: dict[str, Any]) -> Iterator[str]:
@@ -58,14 +67,14 @@ def strings(value: Any) -> Iterator[str]:
 
 @machines
 def test_every_state_is_reached_and_every_target_exists(name: str) -> None:
-    machine = json.loads(text(name))
-    found, todo = set(), [machine["StartAt"]]
-    while todo:
-        state = todo.pop()
-        if state not in found:
-            found.add(state)
-            todo += targets(machine["States"][state])
-    assert found == set(machine["States"])
+    for machine in processors(json.loads(text(name))):
+        found, todo = set(), [machine["StartAt"]]
+        while todo:
+            state = todo.pop()
+            if state not in found:
+                found.add(state)
+                todo += targets(machine["States"][state])
+        assert found == set(machine["States"])
 
 
 @machines
@@ -169,3 +178,24 @@ def test_the_drivers_transitions_are_those_of_the_release_machine() -> None:
             ("", "Rollback"),
         ],
     }
+
+
+def test_children_of_batch_scoring_retry_what_is_transient_and_end_in_every_case() -> None:
+    """A child that fails would only be counted: each of its faults is written down, and no child is left to fail."""
+    _, child, chunk = processors(json.loads(text("score")))
+    for label, state in {**child["States"], **chunk["States"]}.items():
+        if state["Type"] == "Task":
+            assert set(state["Retry"][0]["ErrorEquals"]) == TRANSIENT, label
+            assert "correlation_id" in state["Arguments"], label
+        if label not in ("PrepareOutcome", "ObjectDone", "ObjectFailed", "ScoreChunk"):
+            assert [c["Next"] for c in state["Catch"]] == ["ObjectFailed"], label
+    assert child["States"]["ObjectFailed"]["Catch"][-1]["Next"] == "ObjectDone"
+    assert child["States"]["ObjectDone"]["End"]
+
+
+def test_what_children_hand_back_does_not_grow_with_their_files() -> None:
+    """The results of all children pass through one payload of 256 KiB where no writer takes them."""
+    objects = states("score")["Objects"]
+    assert objects["ItemProcessor"]["States"]["ObjectDone"]["Output"] == {}
+    assert objects["ResultPath"] is None
+    assert objects["ResultWriter"]["Parameters"]["Bucket"] == "${DataBucketName}"

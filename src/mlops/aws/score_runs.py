@@ -1,0 +1,135 @@
+"""Batch scoring by hand: files up, a run started, its progress, predictions down. For the command line and tests."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlops.aws.clients import client
+from mlops.aws.objects import S3Objects
+from mlops.aws.workbench import Workbench
+from mlops.errors import MlopsError, NotFoundError
+from mlops.scoring.run import SOURCES
+
+_BLOCK = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How far a run is: objects that have ended, of how many."""
+
+    done: int = 0
+    total: int = 0
+
+
+def send(bench: Workbench, path: Path, *, progress: Callable[[int], None] | None = None) -> str:
+    """Upload a file, or the files of a folder, to a place named by their content; returns its ``s3://`` address.
+
+    The same files have the same address, so what is scored already is not scored again.
+
+    Raises
+    ------
+    NotFoundError
+        when there is nothing to send.
+    """
+    files = list(_files(path))
+    if not files:
+        raise NotFoundError(f"{path}: no such file, or a folder without files")
+    digests = {name: _digest(file) for name, file in files}
+    whole = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()[:16]
+    bucket = bench.data.bucket
+    for name, file in files:
+        key = f"{SOURCES}{whole}/{name}"
+        if bench.data.exists(key):
+            if progress:
+                progress(file.stat().st_size)
+            continue
+        client("s3").upload_file(str(file), bucket, key, Callback=progress)
+    return f"s3://{bucket}/{SOURCES}{whole}/"
+
+
+def size_of(path: Path) -> int:
+    """Bytes that :func:`send` would send."""
+    return sum(file.stat().st_size for _, file in _files(path))
+
+
+def _files(path: Path) -> Iterator[tuple[str, Path]]:
+    if path.is_file():
+        yield path.name, path
+    elif path.is_dir():
+        for file in sorted(path.rglob("*")):
+            if file.is_file() and file.name[0] not in "._":
+                yield file.relative_to(path).as_posix(), file
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def start(
+    bench: Workbench, model: str, source: str, *, actor: str, reason: str, output: str = "", version: str = ""
+) -> str:
+    """Start a run; returns the name of its execution, which is the run's id.
+
+    Raises
+    ------
+    MlopsError
+        when ``source`` is no ``s3://`` address.
+    """
+    address = source.removeprefix("s3://")
+    bucket, _, prefix = address.partition("/")
+    if address == source or not bucket:
+        raise MlopsError(f"'{source}' is neither a file here nor an address such as s3://bucket/prefix")
+    run_id = f"score-{uuid.uuid4().hex[:16]}"
+    client("stepfunctions").start_execution(
+        stateMachineArn=bench.outputs["ScoreArn"],
+        name=run_id,
+        input=json.dumps(
+            {
+                "model": model, "bucket": bucket, "prefix": prefix, "output": output, "version": version,
+                "actor": actor, "reason": reason,
+            }
+        ),
+    )  # fmt: skip
+    return run_id
+
+
+def progress(bench: Workbench, run_id: str) -> Counts:
+    """How many objects have ended, scored or not; zeros before the first begins."""
+    machine = client("stepfunctions")
+    arn = bench.outputs["ScoreArn"].replace(":stateMachine:", ":execution:") + f":{run_id}"
+    runs = machine.list_map_runs(executionArn=arn)["mapRuns"]
+    if not runs:
+        return Counts()
+    counts = machine.describe_map_run(mapRunArn=runs[0]["mapRunArn"])["itemCounts"]
+    ended = sum(counts[name] for name in ("succeeded", "failed", "timedOut", "aborted"))
+    return Counts(ended, counts["total"])
+
+
+def download(summary: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Predictions of every scored object of a run as one file each, ``<object>.predictions.jsonl``."""
+    bucket, _, output = str(summary["output"]).removeprefix("s3://").partition("/")
+    prefix = str(summary["source"]).removeprefix("s3://").partition("/")[2]
+    store = S3Objects(bucket)
+    written = []
+    for info in store.list(f"{output}_objects/"):
+        mark = json.loads(store.get(info.key))
+        if mark["version"] != summary["version"] or not mark["key"].startswith(prefix):
+            continue
+        path = folder / f"{mark['key'][prefix.rfind('/') + 1 :]}.predictions.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            for part in mark["parts"]:
+                file.write(gzip.decompress(store.get(part)))
+        written.append(path)
+    return written
