@@ -77,7 +77,7 @@ def scalar(value: Any) -> str:
         return "{" + ", ".join(f"{text(str(k))}: {scalar(v)}" for k, v in value.items()) + "}"
     if isinstance(value, Sequence):
         return "[" + ", ".join(scalar(v) for v in value) + "]"
-    if isinstance(value, float) and value == int(value) and abs(value) < 1e15:
+    if isinstance(value, float) and value == int(value) and abs(value) < 1e15 and repr(value) != "-0.0":
         return str(int(value))
     if isinstance(value, float):
         return repr(value)
