@@ -2,13 +2,15 @@
 PYTHON ?= python3
 STACK ?= mlops-local
 PORT ?=
+IMAGE ?= serverless-mlops-training
+CONTAINERS ?= $(shell command -v podman || command -v docker)
 BIN := .venv/bin
 ENVS := $(PYTHON) local/envs.py
 RUN := $(BIN)/python -m local
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test unit coverage integration e2e container bench check lint types security up down status logs \
-        invoke build deploy lock clean
+        invoke build training-image deploy lock clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +74,10 @@ invoke: setup ## Run one function in a container with an event file: make invoke
 
 build: setup ## Build the bundle for AWS (Python 3.13, x86_64 unless MLOPS_BUILD_PLATFORM says otherwise)
 	@$(RUN) build
+
+training-image: setup ## Build the image of SageMaker training jobs: make training-image IMAGE=name
+	@$(PYTHON) scripts/build.py image .cache/training-image
+	@$(CONTAINERS) build --tag $(IMAGE) .cache/training-image
 
 deploy: setup ## Deploy to an account: make deploy ENV=staging|prod
 	@$(RUN) deploy $(ENV)

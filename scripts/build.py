@@ -2,6 +2,7 @@
 
     build.py layer inference ARTIFACTS_DIR
     build.py function predict ARTIFACTS_DIR
+    build.py image FOLDER                       what training/Dockerfile copies (`make training-image`)
 
 Standard library only: it runs under whatever Python 3.11+ started the build. The target is taken from
 
@@ -48,6 +49,8 @@ def main(arguments: list[str]) -> int:
             build_layer(name, Path(target))
         case ["function", name, target]:
             build_function(name, Path(target))
+        case ["image", target]:
+            build_image(Path(target))
         case _:
             print(__doc__, file=sys.stderr)
             return 2
@@ -71,6 +74,14 @@ def build_function(name: str, target: Path) -> None:
     compile_bytecode(target / "functions", "/var/task/functions")
     if name in STAMPED:
         (target / "build.json").write_text(json.dumps({"build": uuid.uuid4().hex}))
+
+
+def build_image(target: Path) -> None:
+    """The build context of the training image: the training layer, the domain, and the Dockerfile."""
+    shutil.rmtree(target, ignore_errors=True)
+    build_layer("training", target)
+    shutil.copytree(_domain() / "mlops", target / "mlops", copy_function=_link)
+    shutil.copy2(ROOT / "training" / "Dockerfile", target)
 
 
 def _domain() -> Path:

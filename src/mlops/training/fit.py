@@ -21,6 +21,7 @@ from mlops.manifest import Interval, Manifest
 from mlops.training import golden, parity
 from mlops.training.baseline import baseline_json
 from mlops.training.calibration import Calibration, calibrate
+from mlops.training.checkpoint import NOTHING_KEPT, Checkpoint
 from mlops.training.dataset import Dataset, NotTrainableError, prepare
 from mlops.training.decision import Decided, decide
 from mlops.training.estimator import Fitted, fit_candidate
@@ -72,6 +73,7 @@ def fit(
     listen: Listener = silent,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     seconds: Callable[[], float] = time.monotonic,
+    checkpoint: Checkpoint = NOTHING_KEPT,
 ) -> Trained:
     """Split, search, fit, export, and gather what proves and describes the result.
 
@@ -82,6 +84,7 @@ def fit(
     lineage : what the caller knows of its origin (code version, digest of the lock file).
     listen : receives progress; returning False ends the search with the best so far.
     now, seconds : wall clock and a monotonic clock, for the record and the time budget.
+    checkpoint : what an interrupted training of the same version has done already.
 
     Raises
     ------
@@ -96,7 +99,10 @@ def fit(
     parts = folds(contract, part, kind)
     if not parts:
         raise NotTrainableError(_TOO_RARE)
-    found = search(contract, part, parts, candidates(contract), deadline=deadline, listen=listen, clock=seconds)
+    found = search(
+        contract, part, parts, candidates(contract), deadline=deadline, listen=listen, clock=seconds,
+        checkpoint=checkpoint,
+    )  # fmt: skip
     if not math.isfinite(found.score):
         raise NotTrainableError(_TOO_RARE)
     listen(Progress("fitting", 82, f"fitting {found.best.name} on {part.rows} rows", found.best.name, found.score))

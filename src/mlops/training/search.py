@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from mlops.contract import Contract
 from mlops.evaluation.metrics import LABEL_METRICS, Metric, Task, metric_for
+from mlops.training.checkpoint import NOTHING_KEPT, Checkpoint, Trial
 from mlops.training.dataset import Dataset
 from mlops.training.decision import best_threshold
 from mlops.training.estimator import fit_candidate
@@ -38,18 +39,6 @@ FloatArray = npt.NDArray[np.float64]
 KEEP = 3
 #: Rows of the first rung; below twice this, every rung uses all rows.
 FIRST_ROWS = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """A candidate's score on one rung. ``score`` is the contract's metric, the mean over ``folds`` folds."""
-
-    candidate: Candidate
-    rung: int
-    rows: int
-    folds: int
-    score: float
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -98,6 +87,7 @@ def search(
     deadline: float,
     listen: Listener,
     clock: Callable[[], float] = time.monotonic,
+    checkpoint: Checkpoint = NOTHING_KEPT,
 ) -> SearchResult:
     """Search until the rungs are done or the deadline is near.
 
@@ -106,6 +96,8 @@ def search(
     data : the rows to train on; the hold-out set is no part of them.
     folds : (train, test) positions into ``data``.
     deadline : time of ``clock`` after which no further fit is started.
+    checkpoint : trials of an earlier process that was interrupted; they are not run again, and their seconds count
+        towards the deadline, so that a resumed search decides as an uninterrupted one would have.
 
     Raises
     ------
@@ -125,13 +117,20 @@ def search(
     for number, (rows, count) in enumerate(plan):
         ranked: list[tuple[float, int, Candidate]] = []
         for position, candidate in enumerate(alive):
-            expected = _expected_seconds(trials, candidate, rows, count)
-            if trials and clock() + expected > deadline:
-                stopped = "time budget"
-                break
-            started = clock()
-            score = _score(contract, data, folds[:count], candidate, rows=rows, metric=metric, task=task)
-            trials.append(Trial(candidate, number, rows, count, score, clock() - started))
+            trial = checkpoint.recall(candidate, number)
+            if trial is not None:
+                deadline -= trial.seconds
+            else:
+                expected = _expected_seconds(trials, candidate, rows, count)
+                if trials and clock() + expected > deadline:
+                    stopped = "time budget"
+                    break
+                started = clock()
+                found = _score(contract, data, folds[:count], candidate, rows=rows, metric=metric, task=task)
+                trial = Trial(candidate, number, rows, count, found, clock() - started)
+                checkpoint.keep(trial)
+            trials.append(trial)
+            score = trial.score
             ranked.append((_worse(score, metric), position, candidate))
             done += count
             leader = min(ranked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -120,11 +120,8 @@ class Train:
         return read_dataset(self.data, model, version)
 
     def _table(self, contract: Contract, dataset: DatasetVersion) -> Columns:
-        tables = [Columns.load(self.data.get(part_prefix(dataset.model, p) + "columns.npz")) for p in dataset.parts]
-        wanted = [f.name for f in contract.features] + [contract.target.name, *contract.key]
-        wanted += [contract.timestamp] if contract.timestamp else []
-        shared = [name for name in wanted if all(name in table for table in tables)]
-        return Columns.concat([table.select(shared) for table in tables])
+        prefixes = [part_prefix(dataset.model, part) for part in dataset.parts]
+        return dataset_table(contract, [Columns.load(self.data.get(prefix + "columns.npz")) for prefix in prefixes])
 
     def _store(self, model: str, trained: Trained) -> None:
         prefix = version_prefix(model, trained.manifest.version)
@@ -180,6 +177,14 @@ class Train:
             "duration_seconds": round(self.seconds() - started, 3),
             "explanation": explanation,
         }
+
+
+def dataset_table(contract: Contract, parts: Sequence[Columns]) -> Columns:
+    """The rows of a data-set version: its parts one below the other, with the columns that training looks at."""
+    wanted = [f.name for f in contract.features] + [contract.target.name, *contract.key]
+    wanted += [contract.timestamp] if contract.timestamp else []
+    shared = [name for name in wanted if all(name in table for table in parts)]
+    return Columns.concat([table.select(shared) for table in parts])
 
 
 def read_dataset(data: ObjectStore, model: str, version: str) -> DatasetVersion:
