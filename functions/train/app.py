@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import platform
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ from mlops.aws.ledger import DynamoLedger
 from mlops.aws.objects import S3Objects
 from mlops.aws.observe import observed
 from mlops.aws.registry import DynamoRegistry
+from mlops.cost.compute import function_seconds
 from mlops.settings import Settings
 from mlops.training.service import Train
 
@@ -24,6 +26,7 @@ def service() -> Train:
         registry=DynamoRegistry(settings.table),
         ledger=DynamoLedger(settings.table, settings.stack),
         clock=lambda: datetime.now(UTC),
+        price=function_seconds(settings.region, settings.memory_mb, platform.machine()),
         lineage={
             "code": settings.code_version,
             "lock": settings.lock_digest,
@@ -35,5 +38,6 @@ def service() -> Train:
 
 @observed("train")
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """``{model, run_id, dataset_version}`` → ``{status: trained | unchanged | not_trainable, version, …}``."""
-    return service().run(event["model"], event["run_id"], event.get("dataset_version"))
+    """``{model, run_id, dataset_version}`` → ``{status, version, metrics, explanation, …}``; see ``Train.run``."""
+    left = context.get_remaining_time_in_millis() / 1000
+    return service().run(event["model"], event["run_id"], event.get("dataset_version"), limit=left)

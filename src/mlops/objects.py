@@ -1,7 +1,8 @@
 """The port through which the domain sees a bucket, and the one place that knows the object keys.
 
 Two buckets exist. *data*: what users bring and what is derived from it (``incoming/``, ``datasets/``,
-``quarantine/``, ``captures/``, ``reports/``, ``scores/``). *artifacts*: what is built (``models/``, ``layers/``).
+``quarantine/``, ``captures/``, ``reports/``, ``scores/``). *artifacts*: what is built (``models/``, ``layers/``,
+``recipes/``).
 """
 
 from __future__ import annotations
@@ -99,6 +100,11 @@ def version_prefix(model: str, version: str) -> str:
     """One model version: ``model.onnx``, ``manifest.json``, ``baseline.json``, ``parity.npz``,
     ``golden.json``, ``holdout.npz``, ``training.json``, ``evaluation.json``."""
     return f"models/{model}/{version}/"
+
+
+def recipe_key(model: str, digest: str) -> str:
+    """A user's recipe, by the SHA-256 of its bytes (hexadecimal)."""
+    return f"recipes/{model}/{digest}.py"
 
 
 def layer_key(digest: str) -> str:

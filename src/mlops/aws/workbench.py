@@ -25,9 +25,10 @@ from mlops.aws.objects import S3Objects
 from mlops.aws.registry import DynamoRegistry
 from mlops.aws.serving import LambdaServing
 from mlops.contract import Contract
+from mlops.contract.recipe import PREFIX
 from mlops.data.intake import upload_id
 from mlops.errors import MlopsError, NotFoundError
-from mlops.objects import incoming_key, version_prefix
+from mlops.objects import incoming_key, recipe_key, version_prefix
 from mlops.registry.entities import LedgerDraft
 from mlops.release import doctor
 from mlops.release.state import LOCK
@@ -36,6 +37,8 @@ from mlops.security.tokens import ALL_MODELS
 
 #: How late a log line may arrive while a log is followed, in milliseconds.
 _LATE_MS = 10_000
+#: A version's own recipe in its folder, where it has one.
+RECIPE = "recipe.py"
 _ENDED = {"SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"}
 
 
@@ -124,8 +127,12 @@ class Workbench:
 
     # Contracts and data ---------------------------------------------------------------------------
 
-    def push_contract(self, contract: Contract, *, actor: str, reason: str) -> bool:
-        """Put a contract in force. False when it already was."""
+    def push_contract(self, contract: Contract, *, actor: str, reason: str, recipe: bytes | None = None) -> bool:
+        """Put a contract in force. False when it already was. ``recipe``: the source whose digest it names, which is
+        stored first."""
+        if recipe is not None:
+            digest = str(contract.training.recipe).removeprefix(PREFIX)
+            self.artifacts.put(recipe_key(contract.name, digest), recipe, content_type="text/x-python", if_absent=True)
         changed = self.registry.put_contract(contract)
         if changed:
             digest = contract.digest()
@@ -136,7 +143,10 @@ class Workbench:
                     subject=f"model/{contract.name}",
                     reason=reason,
                     outcome="in force",
-                    inputs={"contract_digest": digest},
+                    inputs={
+                        "contract_digest": digest,
+                        **({"recipe": contract.training.recipe} if contract.training.recipe else {}),
+                    },
                 )
             )
         return changed
@@ -236,8 +246,10 @@ class Workbench:
         *,
         seconds: float = 900,
         on_state: Callable[[str], None] | None = None,
+        on_pause: Callable[[], None] | None = None,
     ) -> Execution:
-        """Wait until an execution has ended; ``on_state`` hears of every state that it enters.
+        """Wait until an execution has ended; ``on_state`` hears of every state that it enters, ``on_pause`` is called
+        between two looks.
 
         Raises
         ------
@@ -253,6 +265,8 @@ class Workbench:
                 seen = found.state
                 if on_state and seen:
                     on_state(seen)
+            if on_pause:
+                on_pause()
             time.sleep(0.3)
         raise MlopsError(f"execution {name} has not ended after {seconds:.0f} s (last state: {seen or 'not started'})")
 
@@ -372,6 +386,8 @@ class Workbench:
             ) from error
         for name in ("model.onnx", "baseline.json", "parity.npz", "golden.json", "holdout.npz", "training.json"):
             self.artifacts.put(version_prefix(model, version) + name, _read(folder / name))
+        if (folder / RECIPE).exists():
+            self.artifacts.put(version_prefix(model, version) + RECIPE, _read(folder / RECIPE))
         # The manifest goes last: with it the version is complete.
         self.artifacts.put(version_prefix(model, version) + "manifest.json", _read(folder / "manifest.json"))
         run_id = f"im-{version}-{uuid.uuid4().hex[:8]}"

@@ -9,6 +9,7 @@ import typer
 
 from mlops.cli.app import Session, session
 from mlops.cli.output import when
+from mlops.cli.runs import runs, wait_for, watch
 from mlops.errors import ContractError, NotFoundError
 
 #: How the pipeline's outcomes read to a person; others are their own words.
@@ -18,6 +19,7 @@ OUTCOMES = {
     "not_launched": "accepted; no training was launched",
     "not_trainable": "accepted; nothing could be trained",
     "unchanged": "accepted; this version exists already",
+    "stopped": "accepted; the training was stopped, and nothing came of it",
     "needs_approval": "trained; a person must approve the version",
     "release_started": "trained, accepted; its release is under way: mlops status",
 }
@@ -83,8 +85,10 @@ def check(
 
     Example: `mlops check models/churn.yaml --data march.csv`
     """
+    from mlops.contract.recipe import resolve
+
     current = session(context)
-    contract = _load(file)
+    contract, _ = resolve(_load(file), file.parent)
     result: dict[str, Any] = {"contract": contract.name, "digest": contract.digest(), "valid": True}
     current.out.say(f"{file}: valid ({contract.task} of {contract.target.name}, {len(contract.features)} features)")
     if data is not None:
@@ -103,15 +107,19 @@ def push(
     files: Annotated[list[Path], typer.Argument(help="Contracts (YAML).")],
     reason: Annotated[str, typer.Option(help="Why; kept in the ledger.")] = "contract pushed",
 ) -> None:
-    """Put contracts in force on the stack. Uploads and retrainings from now on are held to them.
+    """Put contracts in force on the stack. Uploads and retrainings from now on are held to them. A recipe that a
+    contract names goes with it: code that trainings will run.
 
     Example: `mlops push models/*.yaml --reason "age is asked for since March"`
     """
+    from mlops.contract.recipe import resolve
+
     current = session(context)
-    contracts = [_load(f) for f in files]
+    resolved = [resolve(_load(f), f.parent) for f in files]
+    contracts = [contract for contract, _ in resolved]
     results = []
-    for contract in contracts:
-        changed = current.workbench.push_contract(contract, actor=current.actor, reason=reason)
+    for contract, recipe in resolved:
+        changed = current.workbench.push_contract(contract, actor=current.actor, reason=reason, recipe=recipe)
         results.append({"model": contract.name, "digest": contract.digest(), "changed": changed})
         current.out.say(f"{contract.name}: {'in force now' if changed else 'was in force already'}")
     serving = [c.name for c in contracts if current.workbench.registry.in_state(c.name, "champion")]
@@ -148,7 +156,7 @@ def upload(
         return 0
     with current.out.spinner("waiting for the pipeline") as say:
         execution = current.workbench.pipeline_of(sent)
-        ended = current.workbench.wait(execution, seconds=minutes * 60, on_state=lambda s: say(f"pipeline: {s}"))
+        ended = wait_for(current, execution, say, model=model, seconds=minutes * 60)
     result = current.workbench.upload_result(execution)
     current.out.result({"execution": ended, "upload": result})
     if result:
@@ -165,9 +173,17 @@ def upload(
 def status(
     context: typer.Context,
     model: Annotated[str | None, typer.Argument(help="One model; all when not given.")] = None,
-) -> None:
-    """What is in force, what serves, and what the pipeline has done lately."""
+    follow: Annotated[
+        str | None, typer.Option("--watch", help="Follow a run in progress, named by itself or its model, to its end.")
+    ] = None,
+) -> int:
+    """What is in force, what serves, what trains and how far it is, and what the pipeline has done lately.
+
+    Example: `mlops status --watch churn`
+    """
     current = session(context)
+    if follow is not None:
+        return watch(current, follow)
     bench = current.workbench
     rows, details, result = [], [], []
     for name in [model] if model else bench.registry.models():
@@ -178,11 +194,12 @@ def status(
         challenger = bench.registry.in_state(name, "challenger")
         dataset = bench.registry.current_dataset(name)
         training = bench.registry.holder(name, "train")
+        progress = runs(current).progress(name, training) if training else None
         score = champion.metrics.get(contract.metric) if champion else None
         result.append(
             {
                 "model": name, "task": contract.task, "champion": champion, "challenger": challenger,
-                "dataset": dataset, "training": training,
+                "dataset": dataset, "training": training, "progress": progress,
             }
         )  # fmt: skip
         rows.append(
@@ -192,7 +209,7 @@ def status(
             ]
         )  # fmt: skip
         now = [f"challenger {challenger.version}"] if challenger else []
-        details.append("; ".join(now + ([f"training {training}"] if training else [])))
+        details.append("; ".join(now + ([_training(training, progress)] if training else [])))
     executions = bench.executions(limit=10)
     current.out.result(
         {"stack": bench.stack, "api_url": bench.api_url, "models": result, "executions": executions}
@@ -206,6 +223,13 @@ def status(
         [[when(e.started), e.status, e.name] for e in executions],
         elastic=["name"],
     )
+    return 0
+
+
+def _training(run: str, progress: Any) -> str:
+    from mlops.retrain.runs import told
+
+    return f"training {run}" + (f", {told(progress)}" if progress else "")
 
 
 def _load(file: Path) -> Any:

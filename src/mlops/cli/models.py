@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import uuid
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ import typer
 from mlops.cli.app import Session, session
 from mlops.cli.data import must_exist
 from mlops.cli.output import when
+from mlops.cli.runs import wait_for
 from mlops.errors import MlopsError, NotFoundError
 
 models_app = typer.Typer(help="Versions of models: list (when nothing else is said), show, compare, import.")
@@ -111,15 +113,17 @@ def train(
 
     The folder can be looked at, and sent through the gates with `mlops models import`.
     """
+    from mlops.contract.recipe import resolve
     from mlops.contract.source import load
     from mlops.data.outcome import Rejection
     from mlops.data.validation import validate_file
+    from mlops.retrain.runs import told
     from mlops.training.local import train_files
 
     current = session(context)
     for path in (contract, file):
         must_exist(path)
-    loaded = load(contract)
+    loaded, recipe = resolve(load(contract), contract.parent)
     with tempfile.TemporaryDirectory() as work:
         checked = validate_file(file, loaded, Path(work))
         if isinstance(checked, Rejection):
@@ -127,9 +131,7 @@ def train(
         if checked.rejection is not None:
             raise MlopsError(checked.rejection.message, code=checked.rejection.code)
         with current.out.spinner("training") as say:
-            trained = train_files(
-                checked.columns, loaded, out, listen=lambda p: say(f"training: {p.stage} {p.percent:.0f} %")
-            )
+            trained = train_files(checked.columns, loaded, out, recipe=recipe, listen=lambda p: say(told(asdict(p))))
     manifest = trained.manifest
     folder = out / manifest.version
     current.out.result({"folder": str(folder), "version": manifest.version, "metrics": dict(manifest.metrics)})
@@ -155,7 +157,7 @@ def retrain(context: typer.Context, model: Model, reason: Reason, wait: Wait = T
         current.out.say(f"not launched: {decided.get('explanation', decided.get('reason'))}")
         return 1
     current.out.note(f"launched: {decided.get('explanation', '')}")
-    return _follow(current, decided["run_id"], wait)
+    return _follow(current, decided["run_id"], wait, model=model)
 
 
 def release(context: typer.Context, model: Model, version: Version, reason: Reason, wait: Wait = True) -> int:
@@ -218,13 +220,15 @@ def drift(
             current.out.table("drifted", headers, rows, elastic=["feature"])
 
 
-def _follow(current: Session, execution: str, wait: bool, machine: str = "PipelineArn") -> int:
+def _follow(
+    current: Session, execution: str, wait: bool, machine: str = "PipelineArn", *, model: str | None = None
+) -> int:
     if not wait:
         current.out.result({"execution": execution})
         current.out.say(f"started: {execution}")
         return 0
     with current.out.spinner("waiting") as say:
-        ended = current.workbench.wait(execution, machine, seconds=3600, on_state=lambda s: say(f"at {s}"))
+        ended = wait_for(current, execution, say, machine, model=model)
     current.out.result(ended)
     told = [ended.output.get(name, "") for name in ("outcome", "status", "explanation")]
     current.out.say(f"{ended.status}: {' '.join(str(word) for word in told if word)}")

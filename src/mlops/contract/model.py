@@ -68,6 +68,7 @@ class Training:
     seed: int = 7
     time_budget_seconds: int = 60
     class_weight: Literal["balanced"] | None = None
+    recipe: str | None = None  # a Python file beside the contract; in force: sha256:<digest>
     calibration: Literal["auto", "sigmoid", "isotonic", "none"] = "auto"
     interval: float | None = 0.9  # share of true values within the prediction interval (regression)
     min_rows: int = 50

@@ -44,6 +44,7 @@ _TEXT_FIELDS = {
     ("file", "decimal"),
     ("file", "missing", "*"),
     ("retrain", "quiet_hours"),
+    ("training", "recipe"),
     ("gates", "fairness", "*", "attribute"),
 }
 

@@ -140,6 +140,11 @@ class Layout:
         except FileNotFoundError:
             raise MlopsError(f"channel '{DATASET}' lacks part {part_id}", code="bad_job") from None
 
+    def recipe(self) -> bytes | None:
+        """The source of the contract's recipe, from the channel ``job``; None when there is none."""
+        path = self.channel(JOB) / "recipe.py"
+        return path.read_bytes() if path.is_file() else None
+
     def fail(self, cause: str, message: str) -> None:
         """Write the failure file: a cause for the program that reads it, a sentence for people."""
         self.failure.parent.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 from mlops.contract import Contract
 from mlops.features.encoding import Matrix
 from mlops.training.calibration import Calibrator
+from mlops.training.dataset import NotTrainableError
 from mlops.training.families import Candidate, build
 
 FloatArray = npt.NDArray[np.float64]
@@ -104,7 +105,13 @@ def fit_candidate(contract: Contract, candidate: Candidate, matrix: Matrix, targ
     pipeline = build(contract, candidate, len(target))
     with one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        pipeline.fit(matrix, target)
+        try:
+            pipeline.fit(matrix, target)
+        except ValueError as error:  # scikit-learn's word for parameters or data that an estimator cannot take
+            if candidate.prototype is None:
+                raise
+            first = (str(error).splitlines() or [""])[0]
+            raise NotTrainableError(f"the recipe's {candidate.name} cannot be fitted: {first[:300]}") from error
     classification = contract.task == "classification"
     present = tuple(int(c) for c in pipeline.named_steps["model"].classes_) if classification else ()
     return Fitted(candidate, pipeline, len(contract.target.classes) if classification else 0, present)

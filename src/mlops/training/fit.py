@@ -30,6 +30,8 @@ from mlops.training.families import candidates
 from mlops.training.importance import permutation_importance
 from mlops.training.intervals import fit_interval
 from mlops.training.progress import Listener, Progress, silent
+from mlops.training.recipe import FILE as RECIPE_FILE
+from mlops.training.recipe import candidate as from_recipe
 from mlops.training.search import SearchResult, search, task_of
 from mlops.training.split import Index, folds, holdout
 from mlops.training.unseen import Unseen, cross_answers
@@ -63,6 +65,10 @@ def version_id(contract: Contract, dataset_version: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def no_price(seconds: float) -> None:
+    """The price of a machine that nobody is billed for by the second."""
+
+
 def fit(
     table: Columns,
     contract: Contract,
@@ -70,7 +76,10 @@ def fit(
     dataset_version: str,
     lineage: Mapping[str, Any] | None = None,
     parent_version: str | None = None,
+    recipe: bytes | None = None,
+    limit: float | None = None,
     listen: Listener = silent,
+    price: Callable[[float], str | None] = no_price,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     seconds: Callable[[], float] = time.monotonic,
     checkpoint: Checkpoint = NOTHING_KEPT,
@@ -82,7 +91,10 @@ def fit(
     table : features, target, and key and timestamp where the contract has them.
     dataset_version : id of the rows, part of the version's id.
     lineage : what the caller knows of its origin (code version, digest of the lock file).
+    recipe : the source that ``contract.training.recipe`` names.
+    limit : seconds from now after which the process ends, whatever it does: the search ends in time for the rest.
     listen : receives progress; returning False ends the search with the best so far.
+    price : US dollars of so many seconds on this machine, None when that is not known.
     now, seconds : wall clock and a monotonic clock, for the record and the time budget.
     checkpoint : what an interrupted training of the same version has done already.
 
@@ -92,6 +104,8 @@ def fit(
         when the rows cannot give a model.
     """
     started = seconds()
+    if contract.training.recipe is not None and recipe is None:
+        raise NotTrainableError("the contract names a recipe, and its source was not given")
     deadline = started + SEARCH_SHARE * contract.training.time_budget_seconds
     data = prepare(contract, table)
     train, test, kind = holdout(contract, data)
@@ -99,8 +113,10 @@ def fit(
     parts = folds(contract, part, kind)
     if not parts:
         raise NotTrainableError(_TOO_RARE)
+    options = [from_recipe(recipe, contract, part.rows)] if recipe is not None else candidates(contract)
+    must_end = None if limit is None else started + limit
     found = search(
-        contract, part, parts, candidates(contract), deadline=deadline, listen=listen, clock=seconds,
+        contract, part, parts, options, deadline=deadline, must_end=must_end, listen=listen, clock=seconds,
         checkpoint=checkpoint,
     )  # fmt: skip
     if not math.isfinite(found.score):
@@ -123,8 +139,11 @@ def fit(
             "dataset_version": dataset_version,
             "parent_version": parent_version,
             "duration_seconds": took,
+            "list_usd": price(took),
         },
     )
+    if recipe is not None:
+        artifacts[RECIPE_FILE] = recipe
     artifacts["training.json"] = _json(_report(contract, manifest, seen, found, importance=importance, took=took))
     artifacts["manifest.json"] = _json(manifest.to_dict())
     explanation = _explain(contract, manifest, seen, found, model)
@@ -216,6 +235,8 @@ def _describe(
         lineage={
             "contract_digest": contract.digest(),
             "family": found.best.family,
+            "estimator": type(model.fitted.model).__name__,
+            **({"recipe": contract.training.recipe} if contract.training.recipe else {}),
             "parameters": dict(found.best.parameters),
             "seed": contract.training.seed,
             "rows": {"train": train.rows, "holdout": test.rows, "dropped": seen.data.dropped},

@@ -98,6 +98,7 @@ def train(layout: Layout) -> Trained:
         dataset_version=job.dataset_version,
         lineage={**job.lineage, "run_id": job.run_id, "parts": list(job.parts)},
         parent_version=job.parent_version,
+        recipe=layout.recipe(),
         listen=_say,
         checkpoint=checkpoint,
     )

@@ -19,6 +19,7 @@ def train_files(
     out: Path,
     *,
     lineage: Mapping[str, Any] | None = None,
+    recipe: bytes | None = None,
     listen: Listener = silent,
 ) -> Trained:
     """Train and write ``out/<version>/`` with the files that the train function would store.
@@ -32,7 +33,14 @@ def train_files(
     for column in table.columns:
         digest.update(f"{column.name}\0{column.type}\0{'|'.join(column.levels)}\0".encode())
         digest.update(column.values.tobytes())
-    trained = fit(table, contract, dataset_version=f"local-{digest.hexdigest()[:16]}", lineage=lineage, listen=listen)
+    trained = fit(
+        table,
+        contract,
+        dataset_version=f"local-{digest.hexdigest()[:16]}",
+        lineage=lineage,
+        recipe=recipe,
+        listen=listen,
+    )
     folder = out / trained.manifest.version
     folder.mkdir(parents=True, exist_ok=True)
     for name, body in trained.artifacts.items():

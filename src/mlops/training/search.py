@@ -85,6 +85,7 @@ def search(
     candidates: Sequence[Candidate],
     *,
     deadline: float,
+    must_end: float | None = None,
     listen: Listener,
     clock: Callable[[], float] = time.monotonic,
     checkpoint: Checkpoint = NOTHING_KEPT,
@@ -96,6 +97,7 @@ def search(
     data : the rows to train on; the hold-out set is no part of them.
     folds : (train, test) positions into ``data``.
     deadline : time of ``clock`` after which no further fit is started.
+    must_end : time of ``clock`` by which the winner must be fitted on all rows and on every fold, too.
     checkpoint : trials of an earlier process that was interrupted; they are not run again, and their seconds count
         towards the deadline, so that a resumed search decides as an uninterrupted one would have.
 
@@ -121,9 +123,10 @@ def search(
             if trial is not None:
                 deadline -= trial.seconds
             else:
-                expected = _expected_seconds(trials, candidate, rows, count)
-                if trials and clock() + expected > deadline:
-                    stopped = "time budget"
+                end = clock() + _expected_seconds(trials, candidate, rows, count)
+                late = _out_of_time(end, deadline, must_end, _finish_seconds(trials, candidate, plan[-1]))
+                if trials and late:
+                    stopped = late
                     break
                 started = clock()
                 found = _score(contract, data, folds[:count], candidate, rows=rows, metric=metric, task=task)
@@ -223,6 +226,19 @@ def _expected_seconds(trials: Sequence[Trial], candidate: Candidate, rows: int, 
     own = [t for t in trials if t.candidate.name == candidate.name]
     like = own[-1:] or [t for t in trials if t.candidate.family == candidate.family]
     return max((t.seconds * (rows * folds) / (t.rows * t.folds) for t in like), default=0.0)
+
+
+def _finish_seconds(trials: Sequence[Trial], candidate: Candidate, last: tuple[int, int]) -> float:
+    """What a candidate will need after the search: a fit on every fold and on all rows, and as much again for the
+    export and for estimates that were too low."""
+    rows, folds = last
+    return 2 * _expected_seconds(trials, candidate, rows, folds + 1)
+
+
+def _out_of_time(end: float, deadline: float, must_end: float | None, finish: float) -> str | None:
+    if must_end is not None and end + finish > must_end:
+        return "time limit"
+    return "time budget" if end > deadline else None
 
 
 def _planned_fits(candidates: Sequence[Candidate], plan: Sequence[tuple[int, int]]) -> int:

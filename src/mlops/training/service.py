@@ -10,25 +10,35 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from mlops.contract import Contract
-from mlops.errors import NotFoundError
+from mlops.errors import MlopsError, NotFoundError
 from mlops.features.columns import Columns
-from mlops.objects import ObjectStore, dataset_manifest_key, part_prefix, version_prefix
+from mlops.objects import ObjectStore, dataset_manifest_key, part_prefix, recipe_key, version_prefix
 from mlops.registry.entities import DatasetVersion, LedgerDraft, Record
 from mlops.registry.ports import Ledger, Registry
 from mlops.training.dataset import NotTrainableError
-from mlops.training.fit import Trained, fit, version_id
+from mlops.training.fit import Trained, fit, no_price, version_id
 from mlops.training.progress import Progress
+from mlops.training.recipe import needs_digest
 
 ACTOR = "function:train"
 #: Between two progress records of one stage; each is a write to the table.
 PROGRESS_EVERY = timedelta(seconds=3)
 
-CONTENT_TYPES = {".json": "application/json", ".html": "text/html; charset=utf-8"}
+#: Kept free of the limit, for writing the artifacts.
+STORING_SECONDS = 15.0
+
+CONTENT_TYPES = {".json": "application/json", ".html": "text/html; charset=utf-8", ".py": "text/x-python"}
 
 
 def content_type(name: str) -> str:
     """Media type of an artifact by its file name."""
     return CONTENT_TYPES.get(name[name.rfind(".") :], "application/octet-stream")
+
+
+class StoppedError(MlopsError):
+    """A person stopped the run and wants nothing of it."""
+
+    code = "stopped"
 
 
 @dataclass
@@ -40,6 +50,7 @@ class Train:
     data, artifacts : the buckets read from and written to.
     lineage : ``code``: version of the code, ``lock``: digest of the lock file, ``where``: what machine.
     clock : the time of records; ``seconds`` a monotonic clock for the budget.
+    price : US dollars of so many seconds on this machine; None: not known.
     """
 
     data: ObjectStore
@@ -49,14 +60,19 @@ class Train:
     clock: Callable[[], datetime]
     lineage: Mapping[str, Any] = field(default_factory=dict)
     seconds: Callable[[], float] = time.monotonic
+    price: Callable[[float], str | None] = no_price
 
-    def run(self, model: str, run_id: str, dataset_version: str | None = None) -> dict[str, Any]:
+    def run(
+        self, model: str, run_id: str, dataset_version: str | None = None, *, limit: float | None = None
+    ) -> dict[str, Any]:
         """Train ``model`` on a data-set version (None: the current one).
+
+        ``limit``: seconds after which the process ends, whatever it does; the search ends in time for the rest.
 
         Returns
         -------
-        ``{status: trained | unchanged | not_trainable, model, version, prefix, metrics, duration_seconds,
-        explanation}``; ``version`` and ``prefix`` are None when not trainable.
+        ``{status: trained | unchanged | not_trainable | stopped, model, version, prefix, metrics, duration_seconds,
+        explanation}``; ``version`` and ``prefix`` are None when nothing was made.
 
         Raises
         ------
@@ -80,16 +96,19 @@ class Train:
                 explanation=f"version {version} was trained on this data set and contract already; it is {known.state}",
             )
         reporter = _Reporter(self.registry, self.clock, model, run_id)
-        reporter(Progress("loading", 1, f"reading {dataset.rows} rows in {len(dataset.parts)} parts"))
-        table = self._table(contract, dataset)
         champion = self.registry.in_state(model, "champion")
         try:
+            reporter(Progress("loading", 1, f"reading {dataset.rows} rows in {len(dataset.parts)} parts"))
+            table = self._table(contract, dataset)
             trained = fit(
                 table,
                 contract,
                 dataset_version=dataset.version,
                 lineage={**self.lineage, "run_id": run_id, "parts": list(dataset.parts)},
                 parent_version=champion.version if champion else None,
+                recipe=self._recipe(contract),
+                limit=None if limit is None else limit - (self.seconds() - started) - STORING_SECONDS,
+                price=self.price,
                 listen=reporter,
                 now=self.clock,
                 seconds=self.seconds,
@@ -97,6 +116,9 @@ class Train:
         except NotTrainableError as error:
             self._tell(contract, dataset, run_id, version, outcome="not_trainable", reason=error.message, lineage={})
             return self._result("not_trainable", model, None, {}, started=started, explanation=error.message)
+        except StoppedError as error:
+            self._tell(contract, dataset, run_id, version, outcome="stopped", reason=error.message, lineage={})
+            return self._result("stopped", model, None, {}, started=started, explanation=error.message)
         self._store(model, trained)
         self._tell(
             contract,
@@ -110,6 +132,17 @@ class Train:
         return self._result(
             "trained", model, version, trained.metrics, started=started, explanation=trained.explanation
         )
+
+    def _recipe(self, contract: Contract) -> bytes | None:
+        if contract.training.recipe is None:
+            return None
+        digest = needs_digest(contract)
+        try:
+            return self.artifacts.get(recipe_key(contract.name, digest))
+        except NotFoundError as error:
+            raise NotTrainableError(
+                f"recipe {digest[:12]}… is not in the artifact bucket; put the contract in force with `mlops push`"
+            ) from error
 
     def _dataset(self, model: str, version: str | None) -> DatasetVersion:
         current = self.registry.current_dataset(model)
@@ -140,7 +173,7 @@ class Train:
         reason: str,
         lineage: Mapping[str, Any],
     ) -> None:
-        kept = ("family", "parameters", "seed", "code", "lock", "parent_version")
+        kept = ("family", "parameters", "recipe", "seed", "code", "lock", "parent_version", "list_usd")
         self.ledger.append(
             LedgerDraft(
                 actor=ACTOR,
@@ -204,7 +237,7 @@ def read_dataset(data: ObjectStore, model: str, version: str) -> DatasetVersion:
 
 class _Reporter:
     """Keeps progress as records of kind ``run``, and asks whether the run was told to stop (a record of kind
-    ``stop`` with the run's id)."""
+    ``stop`` with the run's id): with its best so far, or with nothing."""
 
     def __init__(self, registry: Registry, clock: Callable[[], datetime], model: str, run_id: str) -> None:
         self._registry, self._clock, self._model, self._run_id = registry, clock, model, run_id
@@ -228,4 +261,8 @@ class _Reporter:
                 body={"run_id": self._run_id, "step": "train", **asdict(progress)},
             )
         )
-        return not any(r.id == self._run_id for r in self._registry.records(self._model, "stop", limit=5))
+        asked = next((r for r in self._registry.records(self._model, "stop", limit=5) if r.id == self._run_id), None)
+        if asked is not None and not asked.body.get("keep_best", True):
+            where = f"while {progress.stage}, at {progress.percent} %"
+            raise StoppedError(f"stopped {where}: {asked.body.get('reason', '')}")
+        return asked is None

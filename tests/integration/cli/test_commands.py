@@ -18,13 +18,16 @@ from typing import Any
 import boto3
 import pytest
 import typer
+import yaml
 from botocore.exceptions import ClientError
 
 from mlops.aws import clients, workbench
 from mlops.cli.app import application, run
+from mlops.cli.output import Output
+from mlops.contract.recipe import digest
 from mlops.errors import MlopsError, NotFoundError
-from mlops.objects import report_prefix, version_prefix
-from mlops.registry.entities import DatasetVersion, LedgerDraft, ModelVersion
+from mlops.objects import recipe_key, report_prefix, version_prefix
+from mlops.registry.entities import DatasetVersion, LedgerDraft, ModelVersion, Record
 from mlops.security.keys import KeyRing
 from mlops.security.tokens import Rules, Verifier
 
@@ -104,6 +107,7 @@ CALLS: dict[str, tuple[list[str], int, str]] = {
     "refresh": (["--reason", "x"], 0, "status"),
     "drift": ([], 0, "results"),
     "doctor": ([], 1, "findings"),
+    "stop": ([MODEL, "--reason", "x"], 1, "error"),
     "predict": ([MODEL, "--row", "{}"], 0, "predictions"),
     "score": (["s3://trial-data/scoring/march/", "--model", MODEL, "--no-wait"], 0, "run_id"),
     "token": ([], 0, "token"),
@@ -157,6 +161,60 @@ def test_status_tells_what_serves_and_where(said):
     for word in ("bbbbbbbbbbbb", "roc_auc 0.95", "569"):
         assert word in shown
     assert said("status", MODEL, "--json")["models"][0]["champion"]["version"] == "bbbbbbbbbbbb"
+
+
+def test_a_training_tells_how_far_it_is_and_stops_when_told(said, stack):
+    bench = stack.bench
+    run_id = "rt-1"
+    bench.registry.acquire(MODEL, "train", run_id, 600)
+    words = {"run_id": run_id, "step": "train", "stage": "searching", "percent": 35, "message": "rung 1 of 2"}
+    words |= {"best": "forest-0", "score": 0.98765}
+    bench.registry.put_record(Record(MODEL, "run", f"{run_id}.train.001", "2026-03-01T10:00:00+00:00", words))
+    assert "training rt-1, searching 35 %: rung 1 of 2; best forest-0 0.9877" in said("status", MODEL)
+    assert said("status", "--json")["models"][0]["progress"]["percent"] == 35
+
+    assert "rt-1: told to end without a model" in said("stop", run_id, "--reason", "wrong file")
+    assert "was told to stop before" in said("stop", MODEL, "--reason", "again", "--keep-best")
+    (record,) = bench.registry.records(MODEL, "stop")
+    assert (record.id, record.body["keep_best"], record.body["actor"]) == (run_id, False, "user:ann")
+    assert "run.stop_asked" in said("ledger", "list")
+
+
+def test_a_run_in_progress_is_followed_to_its_end(said, stack, monkeypatch):
+    """A machine of moto's runs nothing: here it ends once its training has said how far it is."""
+    bench = stack.bench
+    client = boto3.client("stepfunctions")
+    arn = client.start_execution(stateMachineArn=bench.outputs["PipelineArn"], name="rt-2", input="{}")["executionArn"]
+    bench.registry.acquire(MODEL, "train", "rt-2", 600)
+    monkeypatch.setattr(workbench.Workbench, "_current_state", lambda self, arn: "Train")
+    heard = []
+
+    def note(self, text, style=""):
+        heard.append(text)
+        if "searching" in text:
+            client.stop_execution(executionArn=arn)
+
+    monkeypatch.setattr(Output, "note", note)
+    words = {"run_id": "rt-2", "step": "train", "stage": "searching", "percent": 35, "message": "rung 1 of 2"}
+    bench.registry.put_record(Record(MODEL, "run", "rt-2.train.001", "2026-03-01T10:00:00+00:00", words))
+
+    assert "ABORTED" in said("status", "--watch", MODEL, code=1)
+    assert heard == ["at Train", "searching 35 %: rung 1 of 2"]
+    assert said("status", "--watch", "rt-9", "--json", code=1)["error"]["code"] == "not_found"
+
+
+def test_a_recipe_goes_into_force_with_its_contract(said, stack, tmp_path):
+    source = b"from sklearn.linear_model import Ridge\n\ndef estimator():\n    return Ridge()\n"
+    (tmp_path / "mine.py").write_bytes(source)
+    text = (ROOT / "models" / "diabetes.yaml").read_text(encoding="utf-8")
+    own = tmp_path / "own.yaml"
+    own.write_text(yaml.safe_dump({**yaml.safe_load(text), "name": "own", "training": {"recipe": "mine.py"}}))
+    said("push", str(own))
+    named = stack.bench.registry.contract("own").training.recipe
+    assert named == digest(source)
+    assert stack.bench.artifacts.get(recipe_key("own", named.removeprefix("sha256:"))) == source
+    (tmp_path / "mine.py").unlink()
+    assert "cannot be read" in said("check", str(own), "--json", code=1)["error"]["message"]
 
 
 def test_executions_show_when_they_started(said):

@@ -23,7 +23,7 @@ from mlops.objects import part_prefix
 from mlops.registry.entities import DatasetVersion
 from tests.unit.training import tables
 
-CONTEXT = SimpleNamespace(aws_request_id="request")
+CONTEXT = SimpleNamespace(aws_request_id="request", get_remaining_time_in_millis=lambda: 900_000)
 
 
 def clear() -> None:

@@ -198,6 +198,18 @@ def test_a_deadline_keeps_the_best_so_far_and_says_so() -> None:
     assert some.best == best.candidate
 
 
+def test_the_search_leaves_time_for_the_winner_before_the_process_ends() -> None:
+    contract = tables.contract("binary", tables.NUMBERS)
+    table = tables.table("binary", contract.features)
+    whole = run_search(contract, table)
+    ended = run_search(contract, table, must_end=0.6)
+    assert whole.stopped is None
+    assert ended.stopped == "time limit"
+    assert 1 < len(ended.trials) < len(whole.trials)
+    # a trial takes 0.01 s here; the winner needs its three folds and all rows, and as much again
+    assert sum(t.seconds for t in ended.trials) + 2 * 4 * 0.01 <= 0.6
+
+
 def test_a_listener_can_stop_the_search() -> None:
     contract = tables.contract("binary", tables.NUMBERS)
     seen: list[Progress] = []

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from functions.train import app
+from mlops.contract.recipe import digest
 from mlops.errors import NotFoundError
 from mlops.features.columns import Columns, category_column
 from mlops.manifest import Manifest
-from mlops.objects import dataset_manifest_key, part_prefix
+from mlops.objects import dataset_manifest_key, part_prefix, recipe_key
 from mlops.registry.entities import DatasetVersion, ModelVersion, Record
 from mlops.training.service import Train, read_dataset
 from tests.fakes import Clock, MemoryLedger, MemoryObjects, MemoryRegistry
@@ -140,6 +141,80 @@ def test_a_run_that_is_told_to_stop_keeps_its_best(world: World) -> None:
     assert len(report["leaderboard"]) == 1
 
 
+def test_a_run_that_is_stopped_for_good_leaves_nothing_but_its_reason(world: World) -> None:
+    body = {"keep_best": False, "reason": "wrong file"}
+    world.registry.put_record(Record(MODEL, "stop", "run-1", "2026-03-02T12:00:00+00:00", body))
+    result = world.service().run(MODEL, "run-1")
+    assert (result["status"], result["version"], result["prefix"]) == ("stopped", None, None)
+    assert "wrong file" in result["explanation"]
+    assert not world.artifacts.versions
+    (entry,) = world.ledger.entries()
+    assert (entry.action, entry.outcome) == ("version.not_trained", "stopped")
+
+
+def test_a_run_near_the_limit_ends_with_its_best_so_far(world: World) -> None:
+    result = world.service().run(MODEL, "run-1", limit=0.0)
+    assert result["status"] == "trained"
+    report = world.artifacts.json(result["prefix"] + "training.json")
+    assert report["stopped"] == "time limit"
+    assert len(report["leaderboard"]) == 1
+    assert "the search ended early (time limit)" in result["explanation"]
+
+
+def test_what_a_run_cost_is_in_its_lineage_and_the_ledger(world: World) -> None:
+    service = replace(world.service(), price=lambda seconds: "0.000123")
+    result = service.run(MODEL, "run-1")
+    assert world.artifacts.json(result["prefix"] + "manifest.json")["lineage"]["list_usd"] == "0.000123"
+    (entry,) = world.ledger.entries()
+    assert entry.inputs["list_usd"] == "0.000123"
+
+
+RECIPE = b"""
+from sklearn.ensemble import ExtraTreesClassifier
+
+def estimator(seed, task):
+    assert task == "classification"
+    return ExtraTreesClassifier(n_estimators=15, min_samples_leaf=3)
+"""
+
+
+def with_recipe(world: World, source: bytes = RECIPE, *, stored: bytes | None = None) -> World:
+    plain = world.contract.to_dict()
+    plain["training"]["recipe"] = digest(source)
+    world.registry.put_contract(type(world.contract).from_dict(plain))
+    world.artifacts.put(recipe_key(MODEL, digest(source).removeprefix("sha256:")), source if stored is None else stored)
+    return world
+
+
+def test_a_recipe_is_trained_with_its_digest_and_source_kept(world: World) -> None:
+    result = with_recipe(world).service().run(MODEL, "run-1")
+    assert result["status"] == "trained", result["explanation"]
+    lineage = world.artifacts.json(result["prefix"] + "manifest.json")["lineage"]
+    assert (lineage["family"], lineage["estimator"]) == ("recipe", "ExtraTreesClassifier")
+    assert lineage["recipe"] == digest(RECIPE)
+    assert (lineage["parameters"]["min_samples_leaf"], lineage["parameters"]["random_state"]) == (3, 7)
+    assert world.artifacts.get(result["prefix"] + "recipe.py") == RECIPE
+    (entry,) = world.ledger.entries()
+    assert entry.inputs["recipe"] == digest(RECIPE)
+    again = world.service().run(MODEL, "run-2")
+    assert again["metrics"] == result["metrics"]
+
+
+def test_a_recipe_that_was_changed_in_the_bucket_is_not_run(world: World) -> None:
+    result = with_recipe(world, stored=RECIPE + b"# changed").service().run(MODEL, "run-1")
+    assert result["status"] == "not_trainable"
+    assert "not the file that the contract names" in result["explanation"]
+
+
+def test_a_recipe_that_is_not_in_the_stack_is_asked_for(world: World) -> None:
+    with_recipe(world).artifacts.versions.clear()
+    assert "put the contract in force with `mlops push`" in world.service().run(MODEL, "run-1")["explanation"]
+    plain = world.contract.to_dict()
+    plain["training"]["recipe"] = "mine.py"
+    world.registry.put_contract(type(world.contract).from_dict(plain))
+    assert "names recipe 'mine.py', which is not in the stack" in world.service().run(MODEL, "run-2")["explanation"]
+
+
 def test_another_runs_stop_does_not_count(world: World) -> None:
     world.registry.put_record(Record(MODEL, "stop", "run-0", "2026-03-02T12:00:00+00:00"))
     result = world.service().run(MODEL, "run-1")
@@ -166,7 +241,7 @@ def test_a_data_set_manifest_with_later_fields_still_reads(world: World) -> None
 def test_every_event_file_is_handled(event: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, "service", world.service)
     body: dict[str, Any] = json.loads(event.read_text())
-    context = SimpleNamespace(aws_request_id="r")
+    context = SimpleNamespace(aws_request_id="r", get_remaining_time_in_millis=lambda: 900_000)
     if event.stem == "no_contract":
         with pytest.raises(NotFoundError):
             app.handler(body, context)

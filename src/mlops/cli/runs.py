@@ -1,0 +1,91 @@
+"""Following what runs, and stopping it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlops.cli.app import Session, session
+
+if TYPE_CHECKING:
+    from mlops.aws.workbench import Execution
+    from mlops.retrain.runs import Runs
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the parser."""
+    app.command("stop", rich_help_panel="Models")(stop)
+
+
+def stop(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(help="A run in progress, or its model.")],
+    reason: Annotated[str, typer.Option(help="Why; kept in the ledger.")],
+    keep_best: Annotated[
+        bool, typer.Option("--keep-best", help="Go on with the best model so far: the gates judge it as usual.")
+    ] = False,
+) -> int:
+    """Stop a training at its next look, within seconds. Nothing comes of it, unless --keep-best says otherwise.
+
+    Example: `mlops stop churn --reason "wrong file uploaded"`
+    """
+    current = session(context)
+    done = runs(current).stop(run, keep_best=keep_best, actor=current.actor, reason=reason)
+    current.out.result(done)
+    how = "with its best model so far" if keep_best else "without a model"
+    current.out.say(f"{done['run_id']}: {'told to end ' + how if done['asked'] else 'was told to stop before'}")
+    return 0
+
+
+def runs(current: Session) -> Runs:
+    """The runs of the session's stack."""
+    from datetime import UTC, datetime
+
+    from mlops.retrain.runs import Runs
+
+    bench = current.workbench
+    return Runs(bench.registry, bench.ledger, lambda: datetime.now(UTC))
+
+
+def wait_for(
+    current: Session,
+    execution: str,
+    say: Callable[[str], None],
+    machine: str = "PipelineArn",
+    *,
+    model: str | None = None,
+    seconds: float = 3600,
+) -> Execution:
+    """Wait until an execution has ended. ``say`` hears of each state, and for a ``model`` how far its training is."""
+    from mlops.retrain.runs import told
+
+    watched = runs(current)
+    state, line = "", ""
+
+    def entered(name: str) -> None:
+        nonlocal state
+        state = name
+        say(f"at {name}")
+
+    def paused() -> None:
+        nonlocal line
+        if model is None or state != "Train":
+            return
+        progress = watched.progress(model, execution)
+        if progress is not None and told(progress) != line:
+            line = told(progress)
+            say(line)
+
+    return current.workbench.wait(execution, machine, seconds=seconds, on_state=entered, on_pause=paused)
+
+
+def watch(current: Session, named: str) -> int:
+    """Follow a run in progress, line by line, until it has ended."""
+    model, run = runs(current).find(named)
+    ended = wait_for(current, run, current.out.note, model=model)
+    current.out.result(ended)
+    told = [ended.output.get(name, "") for name in ("outcome", "explanation")]
+    current.out.say(f"{ended.status}: {' '.join(str(word) for word in told if word)}")
+    return 0 if ended.status == "SUCCEEDED" else 1
