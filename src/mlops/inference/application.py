@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -17,6 +17,9 @@ from mlops.inference.models import ModelSet
 from mlops.inference.scoring import Outcome, Scorer
 from mlops.inference.settings import InferenceSettings
 from mlops.inference.texts import answer_text
+
+if TYPE_CHECKING:
+    from mlops.inference.lane import Quick
 
 #: A Lambda answer may have 6 MB; the envelope takes some of it.
 MAX_ANSWER_BYTES = 5_500_000
@@ -85,6 +88,8 @@ class Application:
         self.scorer = Scorer(self.models, settings)
         self.capture = Capture(settings)
         self.metrics = Metrics(settings.stack)
+        self._quick: Quick | None = None
+        self._is_first = True
         self.headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
         if settings.cors_origin:
             self.headers["Access-Control-Allow-Origin"] = settings.cors_origin
@@ -105,6 +110,15 @@ class Application:
         API Gateway always sends ``requestContext`` and ``httpMethod`` and lets no caller add a top-level field,
         so an event without both cannot have come through it.
         """
+        if self._quick is not None:
+            quick: Response | None = self._quick(event)
+            if quick is not None:
+                return quick
+        elif not self._is_first:
+            from mlops.inference.lane import build  # noqa: PLC0415 - a cold start does without
+
+            self._quick = build(self)
+        self._is_first = False
         if type(event) is not dict or ("requestContext" not in event and "httpMethod" not in event):
             from mlops.inference.tasks import run  # noqa: PLC0415 - never on the request path
 

@@ -11,9 +11,12 @@ from __future__ import annotations
 import functools
 import os
 import sys
+from collections.abc import Callable
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
 from typing import Any
+
+from mlops.manifest import INPUT
 
 _NAME = "onnxruntime.capi.onnxruntime_pybind11_state"
 
@@ -61,6 +64,19 @@ def open_session(path: str) -> Any:
     session = engine.InferenceSession(options, path, True, True)  # from a path; options may come from the model
     session.initialize_session(["CPUExecutionProvider"], [{}], set())
     return session
+
+
+def bind(session: Any, inputs: Any, outputs: Any, output: str) -> Callable[[], None]:
+    """A run of a session from one array into another, both float32; it makes no array, copies none, looks up no name.
+
+    Both must stay where they are as long as the function is used; it keeps them.
+    """
+    engine = extension()
+    device = engine.OrtDevice(engine.OrtDevice.cpu(), engine.OrtDevice.default_memory(), 0)
+    binding = engine.SessionIOBinding(session)
+    binding.bind_ortvalue_input(INPUT, engine.OrtValue.ortvalue_from_numpy(inputs, device))
+    binding.bind_ortvalue_output(output, engine.OrtValue.ortvalue_from_numpy(outputs, device))
+    return functools.partial(session.run_with_iobinding, binding, None)
 
 
 def run_options() -> Any:

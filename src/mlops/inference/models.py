@@ -38,6 +38,7 @@ class Model:
         "explainer",
         "folder",
         "manifest",
+        "output",
         "parser",
         "session",
         "texts",
@@ -51,6 +52,7 @@ class Model:
         self.folder = folder
         self.session = session
         self.columns = len(manifest.classes) if manifest.task == "classification" else 1
+        self.output = output
         self._outputs = [output]
         self._run = session.run
         self.texts = Texts(manifest)

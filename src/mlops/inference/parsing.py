@@ -93,8 +93,8 @@ class Parser:
         self._numbers = _getter([f.name for f in self._numeric])
         self._required = np.array([not f.nullable for f in self._numeric], dtype=bool)
         self._integers = np.array([i for i, f in enumerate(self._numeric) if f.type == "integer"], dtype=np.intp)
-        self._lows = np.array([_low(f) for f in self._numeric])
-        self._highs = np.array([_high(f) for f in self._numeric])
+        self._lows = np.array([low_of(f) for f in self._numeric])
+        self._highs = np.array([high_of(f) for f in self._numeric])
         self._keys = _getter(self.key)
 
     def _compile_row(self) -> None:
@@ -103,8 +103,8 @@ class Parser:
         self._row = _getter([f.name for f in self.features])
         self._row_codes = [(i, _codes(f)) for i, f in enumerate(self.features) if f.type == "category"]
         self._row_integers = tuple(i for i, f in enumerate(self.features) if f.type == "integer")
-        self._row_lows = [_low(f) for f in self.features]
-        self._row_highs = [_high(f) for f in self.features]
+        self._row_lows = [low_of(f) for f in self.features]
+        self._row_highs = [high_of(f) for f in self.features]
         self._row_floats = struct.Struct(f"{self._count}f")
         if not self.features or any(f.type in ("date", "boolean") for f in self.features):
             self._count = -1  # no record has so many fields: all go the way of batches
@@ -228,11 +228,13 @@ class Parser:
         return batch
 
 
-def _low(feature: Feature) -> float:
+def low_of(feature: Feature) -> float:
+    """The least number that is scored without a warning, within float32."""
     return -FLOAT32_MAX if feature.minimum is None else max(float(feature.minimum), -FLOAT32_MAX)
 
 
-def _high(feature: Feature) -> float:
+def high_of(feature: Feature) -> float:
+    """The largest number that is scored without a warning, within float32."""
     return FLOAT32_MAX if feature.maximum is None else min(float(feature.maximum), FLOAT32_MAX)
 
 

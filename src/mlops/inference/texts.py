@@ -53,11 +53,24 @@ class Texts:
 
     def answer_one(self, prefix: str, row: Sequence[float], cell: str) -> str:
         """The answer for a single record: the same as for many, without the lists."""
-        (start,) = self.starts_of((row,))
-        if self.between:
+        if self.positive is None:
+            (start,) = self.starts_of((row,))
+        else:
+            start = self.labels[self.positive if row[self.positive] >= self.threshold else 1 - self.positive]
+        if len(self.between) == 1:
+            cell = cell.replace(",", self.between[0])
+        elif self.between:
             first, *others = cell.split(",")
             cell = first + "".join([a + b for a, b in zip(self.between, others, strict=True)])
         return f'{self.answer}{prefix}","predictions":[{{"id":"{prefix}-0{start}{cell}{self.end[:-1]}]}}'
+
+    def capture_one(self, time: str, request_id: str, prefix: str, record: str, cell: str, us: int) -> str:
+        """The capture line of a single record; ``request_id`` is JSON."""
+        return (
+            f'{self.capture}{time}","request_id":{request_id},"step":null,"release":null,"rows":[{{"id":"'
+            f'{prefix}-0","entity":null,"features":{{{record}}},"answered":"champion","champion":['
+            f'{cell}],"challenger":null}}{self.champion}{us},"error":null}},"challenger":null}}'
+        )
 
     def starts_of(self, rows: Sequence[Sequence[float]]) -> list[str]:
         """What stands between a row's position and its first score: the label, by the rule of ``label_index``."""
@@ -115,11 +128,8 @@ def capture_text(outcome: Outcome, body: str, time: str, request_id: str) -> str
         return None
     texts = model.texts
     if len(cells) == 1:
-        return (
-            f'{texts.capture}{time}","request_id":{quoted(request_id)},"step":null,"release":null,"rows":[{{"id":"'
-            f'{outcome.inference_id}-0","entity":null,"features":{{{records[0]}}},"answered":"champion","champion":['
-            f'{cells[0]}],"challenger":null}}{texts.champion}{outcome.champion.us},"error":null}},"challenger":null}}'
-        )
+        prefix, us = outcome.inference_id, outcome.champion.us
+        return texts.capture_one(time, quoted(request_id), prefix, records[0], cells[0], us)
     columns = [
         f'{{"id":"{outcome.inference_id}-',
         numbers(len(cells)),

@@ -95,6 +95,17 @@ def test_one_request_imports_nothing_heavy(models: Path) -> None:
     assert {m for m in modules if m.startswith("mlops.")} == REQUEST_PATH
 
 
+def test_the_second_request_loads_the_short_way_and_nothing_else(models: Path) -> None:
+    event = proxy_event("POST", "/predict", {"model": "tumour", "records": [TUMOUR_RECORD]})
+    environment = {**os.environ, "MLOPS_MODELS_DIR": str(models), "PYTHONPATH": f"{Path.cwd()}:{Path.cwd() / 'src'}"}
+    twice = PROBE.replace("answer = handler", "handler({event!r}, None)\nfirst = set(sys.modules)\nanswer = handler")
+    twice = twice.replace("set(sys.modules) - before", "set(sys.modules) - first")
+    run = subprocess.run(
+        [sys.executable, "-c", twice.format(event=event)], capture_output=True, text=True, env=environment, check=True
+    )
+    assert {m[1:] for m in run.stderr.splitlines() if m.startswith("+")} == {"mlops.inference.lane"}
+
+
 def test_the_handler_uses_one_application(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLOPS_MODELS_DIR", str(models))
     function.application.cache_clear()
