@@ -77,6 +77,11 @@ class MemoryObjects:
     def download(self, key: str, path: str, *, version_id: str | None = None) -> None:
         Path(path).write_bytes(self.get(key, version_id=version_id))
 
+    def upload(
+        self, path: str, key: str, *, content_type: str = "application/octet-stream", if_absent: bool = False
+    ) -> bool:
+        return self.put(key, Path(path).read_bytes(), content_type=content_type, if_absent=if_absent)
+
     def json(self, key: str) -> Any:
         return json.loads(self.get(key))
 

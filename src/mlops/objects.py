@@ -44,6 +44,13 @@ class ObjectStore(Protocol):
         """Stream an object into a local file, for objects too large to hold in memory."""
         ...
 
+    def upload(
+        self, path: str, key: str, *, content_type: str = "application/octet-stream", if_absent: bool = False
+    ) -> bool:
+        """:meth:`put` of a local file. A large one is sent in parts; then ``if_absent`` looks before it sends, so
+        of two writers at once the later one's bytes stay: both must send the same."""
+        ...
+
 
 # Keys in the data bucket ------------------------------------------------------------------------
 

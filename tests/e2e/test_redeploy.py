@@ -36,8 +36,8 @@ def train(folder: Path, family: str) -> Path:
     path = samples.write_csv(folder / "rows.csv", samples.diabetes().usual)
     with tempfile.TemporaryDirectory() as work:
         checked = validate_file(path, rules, Path(work))
-    assert isinstance(checked, Validated)
-    return folder / train_files(checked.columns, rules, folder).manifest.version
+        assert isinstance(checked, Validated)
+        return folder / train_files(checked.accepted.table(), rules, folder).manifest.version
 
 
 def until(probe: Callable[[], Any], seconds: float = 180) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,9 @@ from mlops.objects import ObjectInfo
 _ABSENT = {"NoSuchKey", "NoSuchVersion", "NotFound", "404"}
 # 412 when the object existed, 409 when another conditional write to the key is in flight.
 _EXISTS = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
+
+#: Largest file that one request sends.
+_ONE_REQUEST = 8 * 1024 * 1024
 
 
 class S3Objects:
@@ -73,6 +77,17 @@ class S3Objects:
             self._s3.download_file(self.bucket, key, path, ExtraArgs=extra)
         except ClientError as error:
             raise self._translate(error, key) from error
+
+    def upload(
+        self, path: str, key: str, *, content_type: str = "application/octet-stream", if_absent: bool = False
+    ) -> bool:
+        if os.path.getsize(path) <= _ONE_REQUEST:
+            with open(path, "rb") as file:
+                return self.put(key, file.read(), content_type=content_type, if_absent=if_absent)
+        if if_absent and self.exists(key):
+            return False
+        self._s3.upload_file(path, self.bucket, key, ExtraArgs={"ContentType": content_type})
+        return True
 
     def _address(self, key: str, version_id: str | None) -> dict[str, str]:
         address = {"Bucket": self.bucket, "Key": key}

@@ -131,7 +131,8 @@ def train(
         if checked.rejection is not None:
             raise MlopsError(checked.rejection.message, code=checked.rejection.code)
         with current.out.spinner("training") as say:
-            trained = train_files(checked.columns, loaded, out, recipe=recipe, listen=lambda p: say(told(asdict(p))))
+            table = checked.accepted.table()
+            trained = train_files(table, loaded, out, recipe=recipe, listen=lambda p: say(told(asdict(p))))
     manifest = trained.manifest
     folder = out / manifest.version
     current.out.result({"folder": str(folder), "version": manifest.version, "metrics": dict(manifest.metrics)})

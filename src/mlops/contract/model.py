@@ -53,7 +53,7 @@ class Checks:
     extra_columns: Literal["ignore", "reject"] = "ignore"
     max_bad_share: float = 0.5
     min_rows: int = 1
-    max_bytes: int = 1_000_000_000
+    max_bytes: int = 5_000_000_000
 
 
 @dataclass(frozen=True, slots=True)

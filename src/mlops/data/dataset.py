@@ -15,32 +15,32 @@ data set; the parts stay in the bucket.
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
+import numpy.typing as npt
 
 from mlops.contract import Contract
 from mlops.data import digests as dg
+from mlops.data import part_files
 from mlops.data.digests import Digests
+from mlops.data.store import RUN_ROWS, Rows, merged
 from mlops.errors import ConflictError
-from mlops.features.columns import MISSING, Column, Columns
+from mlops.features.columns import Columns
 from mlops.objects import ObjectStore, dataset_manifest_key, part_prefix
 from mlops.registry.entities import DatasetVersion
 from mlops.registry.ports import Registry
 
 #: Another upload that advances the data set at the same time costs one round; so many in a row mean a fault.
 ATTEMPTS = 20
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
 
 #: Further files of a part (name -> body), made from its rows and its id.
-Extras = Callable[[Columns, str], dict[str, bytes]]
+Extras = Callable[[Rows, str], dict[str, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,7 @@ class Growth:
 
 
 def add_rows(
-    columns: Columns,
-    digests: Digests,
+    accepted: Rows,
     *,
     upload_id: str,
     contract: Contract,
@@ -79,7 +78,7 @@ def add_rows(
 
     Parameters
     ----------
-    columns, digests : the accepted rows and their digests, in the same order.
+    accepted : the rows; distinct ones unless the contract allows duplicates. Files are made in their folder.
     extras : called with the part's rows and id for further files of the part (name -> body).
 
     Raises
@@ -88,7 +87,7 @@ def add_rows(
         when others kept changing the data set through all attempts.
     """
     model = contract.name
-    schema = dg.schema_digest(columns)
+    schema = dg.schema_digest(accepted.columns)
     for _ in range(ATTEMPTS):
         current = registry.current_dataset(model)
         parts = [(part_id, _part(objects, model, part_id)) for part_id in (current.parts if current else ())]
@@ -97,32 +96,30 @@ def add_rows(
         own = next((part_id for part_id, info in fitting if info["upload_id"] == upload_id), None)
         if own and current:  # this very upload was here before: a second delivery, or a run that broke off
             return Growth(own, current.version, int(dict(fitting)[own]["rows"]), current.rows)
-        others = [_digests(objects, model, part_id) for part_id, _ in fitting]
-        known = np.concatenate(others) if others else np.empty((0, 2), dtype=np.uint64)
-        fresh = _fresh(digests, known, schema, contract, [part_id for part_id, _ in fitting])
+        others = [_digests(objects, model, part_id, accepted.folder) for part_id, _ in fitting]
+        fresh = _fresh(accepted, others, schema, contract, [part_id for part_id, _ in fitting])
         if not fresh.any():
             return Growth("", current.version if current else "", 0, current.rows if current else 0)
-        added, added_digests = canonical(columns.take(fresh), digests[fresh])
-        part_id = dg.set_digest(added_digests, schema)
+        added = accepted if fresh.all() else accepted.choose(fresh)
+        part_id = dg.set_digest(_in_order([added.digests]), schema)
         info = {
             "schema": "mlops.part.v1",
             "model": model,
             "part_id": part_id,
-            "rows": added.rows,
+            "rows": added.count,
             "schema_digest": schema,
             "contract_digest": contract.digest(),
             "upload_id": upload_id,
             "created_at": clock().isoformat(),
             "columns": [{"name": c.name, "type": c.type} for c in added.columns],
         }
-        files = _part_files(added, added_digests) | (extras(added, part_id) if extras else {})
-        _write_part(objects, part_prefix(model, part_id), files, info)
+        _write_part(objects, part_prefix(model, part_id), added, extras(added, part_id) if extras else {}, info)
         new = DatasetVersion(
             model=model,
-            version=dg.set_digest(np.concatenate([known, added_digests]), schema),
+            version=dg.set_digest(_in_order([*others, added.digests]), schema),
             parts=(*(p for p, _ in fitting), part_id),
-            rows=len(known) + len(added_digests),
-            new_rows=len(added_digests),
+            rows=sum(map(len, others)) + added.count,
+            new_rows=added.count,
             created_at=clock().isoformat(),
             contract_digest=contract.digest(),
             source=upload_id,
@@ -143,24 +140,25 @@ def load(objects: ObjectStore, model: str, version: str) -> Columns:
     return Columns.concat([Columns.load(objects.get(part_prefix(model, p) + "columns.npz")) for p in manifest["parts"]])
 
 
-def canonical(columns: Columns, digests: Digests) -> tuple[Columns, Digests]:
-    """The rows in the order of their digests, levels sorted: the same rows give the same bytes."""
-    order = dg.order(digests)
-    return Columns(tuple(_canonical(c) for c in columns.take(order).columns)), digests[order]
-
-
-def frame(columns: Columns) -> pl.DataFrame:
-    """The rows as people like to read them: whole numbers, booleans, dates, texts."""
-    return pl.DataFrame([_series(c) for c in columns.columns])
-
-
 def _fresh(
-    digests: Digests, known: Digests, schema: str, contract: Contract, part_ids: list[str]
-) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    accepted: Rows, others: Sequence[Digests], schema: str, contract: Contract, part_ids: list[str]
+) -> npt.NDArray[np.bool_]:
+    """Which rows the data set lacks."""
     if contract.checks.duplicates == "allow":
-        repeated = dg.set_digest(digests, schema) in part_ids
-        return np.full(len(digests), not repeated)
-    return ~dg.known(digests, known) & dg.first_occurrences(digests)
+        repeated = dg.set_digest(_in_order([accepted.digests]), schema) in part_ids
+        return np.full(accepted.count, not repeated)
+    fresh = np.ones(accepted.count, dtype=bool)
+    for start in range(0, accepted.count, RUN_ROWS):
+        mine = accepted.digests[start : start + RUN_ROWS]
+        for other in others:
+            fresh[start : start + RUN_ROWS] &= ~dg.known(mine, other)
+    return fresh
+
+
+def _in_order(sets: Sequence[Digests]) -> Iterator[Digests]:
+    """Sorted sets of digests as one sorted sequence, piece by piece."""
+    positions = np.broadcast_to(np.int64(0), max(map(len, sets), default=0))  # nobody asks where they came from
+    return (digests for digests, _ in merged([(s, positions[: len(s)]) for s in sets]))
 
 
 def _part(objects: ObjectStore, model: str, part_id: str) -> dict[str, Any]:
@@ -168,22 +166,23 @@ def _part(objects: ObjectStore, model: str, part_id: str) -> dict[str, Any]:
     return info
 
 
-def _digests(objects: ObjectStore, model: str, part_id: str) -> Digests:
-    body = objects.get(part_prefix(model, part_id) + "digests.npy")
-    digests: Digests = np.load(io.BytesIO(body), allow_pickle=False)
+def _digests(objects: ObjectStore, model: str, part_id: str, folder: Path) -> Digests:
+    """A part's digests, in ascending order, mapped from a file."""
+    path = folder / f"known-{part_id}.npy"
+    if not path.exists():
+        objects.download(part_prefix(model, part_id) + "digests.npy", str(path))
+    digests: Digests = np.load(path, mmap_mode="r", allow_pickle=False)
     return digests
 
 
-def _part_files(columns: Columns, digests: Digests) -> dict[str, bytes]:
-    parquet, array = io.BytesIO(), io.BytesIO()
-    frame(columns).write_parquet(parquet)
-    np.save(array, digests, allow_pickle=False)
-    return {"data.parquet": parquet.getvalue(), "columns.npz": columns.save(), "digests.npy": array.getvalue()}
-
-
-def _write_part(objects: ObjectStore, prefix: str, files: dict[str, bytes], info: dict[str, Any]) -> None:
+def _write_part(objects: ObjectStore, prefix: str, rows: Rows, further: dict[str, bytes], info: dict[str, Any]) -> None:
     """Store a part's files. All follow from the rows, so writing them twice changes nothing."""
-    for name, body in files.items():
+    for name, write in part_files.WRITERS.items():
+        path = rows.folder / name
+        write(rows, path)
+        objects.upload(str(path), prefix + name, if_absent=True)
+        path.unlink()  # the disk need not hold all of them at once
+    for name, body in further.items():
         objects.put(prefix + name, body, content_type=_content_type(name), if_absent=True)
     # Last, because a part counts as whole once this exists.
     objects.put(prefix + "part.json", json.dumps(info).encode(), content_type="application/json", if_absent=True)
@@ -192,30 +191,3 @@ def _write_part(objects: ObjectStore, prefix: str, files: dict[str, bytes], info
 def _content_type(name: str) -> str:
     kinds = {".json": "application/json", ".html": "text/html; charset=utf-8"}
     return next((kind for ending, kind in kinds.items() if name.endswith(ending)), "application/octet-stream")
-
-
-def _canonical(column: Column) -> Column:
-    if column.type != "category":
-        return column
-    used = np.unique(column.values[column.values != MISSING])
-    levels = tuple(sorted(column.levels[i] for i in used))
-    return Column(column.name, "category", column.recode(levels), levels)
-
-
-def _series(column: Column) -> pl.Series:
-    if column.type == "category":
-        texts = pl.Series([*column.levels, None], dtype=pl.String)
-        return texts.gather(pl.Series(np.where(column.values == MISSING, len(column.levels), column.values))).alias(
-            column.name
-        )
-    values = pl.Series(column.name, column.values).fill_nan(None)
-    if column.type == "integer":
-        return values.cast(pl.Int64)
-    if column.type == "boolean":
-        return values.cast(pl.Boolean)
-    if column.type == "date":
-        if (values.drop_nulls() == values.drop_nulls().floor()).all():
-            return values.cast(pl.Int32).cast(pl.Date)
-        moments = [None if v is None else _EPOCH + timedelta(days=v) for v in values.to_list()]
-        return pl.Series(column.name, moments, dtype=pl.Datetime("us", "UTC"))
-    return values

@@ -282,15 +282,19 @@ def _transcode(path: Path, encoding: str, target: Path | None) -> Rejection | No
     """Decode the whole file strictly; write it as UTF-8 when ``target`` is given. None when all went well."""
     decoder = codecs.getincrementaldecoder(encoding)(errors="strict")
     out = target.open("wb") if target else None
-    before = lines = 0
+    lines = 0
+    plain = True  # no character is cut in two by the end of the last chunk
     chunk = b""
     try:
         with path.open("rb") as source:
             while chunk := source.read(CHUNK):
+                if out is None and plain and chunk.isascii():
+                    lines += chunk.count(b"\n")
+                    continue
                 text = decoder.decode(chunk)
+                plain = out is None and decoder.getstate()[0] == b""
                 if out:
                     out.write(text.encode("utf-8"))
-                before += len(chunk)
                 lines += chunk.count(b"\n")
             decoder.decode(b"", final=True)
     except UnicodeError as error:

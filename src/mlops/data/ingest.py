@@ -9,7 +9,9 @@ but is never lost.
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,19 +21,22 @@ from typing import Any, Literal, Protocol
 
 from mlops.contract import Contract
 from mlops.data import report as reports
+from mlops.data import store as stored
 from mlops.data.dataset import Growth, add_rows
 from mlops.data.files import too_large
 from mlops.data.intake import UNASSIGNED, Upload
 from mlops.data.outcome import Rejection
 from mlops.data.validation import Validated, validate_file
 from mlops.errors import MlopsError, NotFoundError
-from mlops.features.columns import Columns
 from mlops.objects import ObjectStore, quarantine_prefix, report_prefix
 from mlops.registry.entities import LedgerDraft, Record
 from mlops.registry.ports import Ledger, Registry
 from mlops.statistics import baseline, model_monitor
 
 Status = Literal["accepted", "partial", "rejected", "duplicate"]
+
+#: Rows that the bins of a part's statistics are chosen from; all rows are counted.
+SAMPLE_ROWS = 200_000
 
 _ACTOR = "function:ingest_validate"
 _JSON = "application/json"
@@ -160,18 +165,25 @@ class Ingest:
             self._tell(request, stored, first=False)
             return stored
         with tempfile.TemporaryDirectory(prefix="ingest-") as folder:
-            outcome = self._examine(request, Path(folder))
-        if isinstance(outcome, Rejection):
-            result, report = self._rejected(request, [outcome], None)
-        elif outcome[1].rejection:
-            result, report = self._rejected(request, [outcome[1].rejection], outcome[1])
-        else:
-            result, report = self._accepted(request, *outcome)
+            try:
+                result, report = self._taken_in(request, Path(folder))
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                result, report = self._rejected(request, [_no_room(shutil.disk_usage(folder).total)], None)
         mine = self._keep(result, report)
         if not mine:  # another delivery of this upload was faster; its counts are the ones that hold
             result = self._stored(request) or result
         self._tell(request, result, first=mine)
         return result
+
+    def _taken_in(self, request: IngestRequest, work: Path) -> tuple[IngestResult, dict[str, Any]]:
+        outcome = self._examine(request, work)
+        if isinstance(outcome, Rejection):
+            return self._rejected(request, [outcome], None)
+        if outcome[1].rejection:
+            return self._rejected(request, [outcome[1].rejection], outcome[1])
+        return self._accepted(request, *outcome)
 
     # Reading and checking ---------------------------------------------------------------------------
 
@@ -208,6 +220,7 @@ class Ingest:
                 "its own.",
             )
         checked = validate_file(path, contract, work)
+        path.unlink()  # what follows needs its room on the disk
         return checked if isinstance(checked, Rejection) else (contract, checked)
 
     # Outcomes ---------------------------------------------------------------------------------------
@@ -244,11 +257,10 @@ class Ingest:
         self, request: IngestRequest, contract: Contract, checked: Validated
     ) -> tuple[IngestResult, dict[str, Any]]:
         upload = request.upload
-        apart = len(checked.quarantine)
+        apart = checked.apart
         if apart:
             prefix = quarantine_prefix(request.model, upload.id)
-            body = b"\n".join(checked.quarantine) + b"\n"
-            self._objects.put(prefix + "rows.jsonl", body, content_type="application/x-ndjson")
+            self._objects.upload(str(checked.quarantine), prefix + "rows.jsonl", content_type="application/x-ndjson")
             reason = {
                 "schema": "mlops.quarantine.v1",
                 "model": request.model,
@@ -259,23 +271,22 @@ class Ingest:
             }
             self._objects.put(prefix + "reason.json", _dump(reason), content_type=_JSON)
         findings = [f.to_dict(checked.read) for f in checked.findings]
-        rows = Rows(checked.read, checked.columns.rows, apart)
+        rows = Rows(checked.read, checked.accepted.count, apart)
         status: Status = "partial" if apart else "accepted"
         draft = IngestResult(
             status, request.model, upload.id, "", "", rows, tuple(checked.reasons()), self._report_key(request)
         )
 
-        def extras(columns: Columns, part_id: str) -> dict[str, bytes]:
-            part = replace(draft, part_id=part_id, rows=replace(rows, new=columns.rows))
+        def extras(added: stored.Rows, part_id: str) -> dict[str, bytes]:
+            part = replace(draft, part_id=part_id, rows=replace(rows, new=added.count))
             report = self._report(request, part, findings, checked.notes)
-            return _monitor_files(contract, columns) | {
+            return _monitor_files(contract, added) | {
                 "report.json": _dump(report),
                 "report.html": reports.page(report).encode(),
             }
 
         growth = add_rows(
-            checked.columns,
-            checked.digests,
+            checked.accepted,
             upload_id=upload.id,
             contract=contract,
             objects=self._objects,
@@ -381,6 +392,14 @@ class Ingest:
         }
 
 
+def _no_room(disk: int) -> Rejection:
+    return Rejection(
+        "too_large",
+        f"The file, its unpacked form and its rows do not fit the {disk:,} bytes of disk that ingestion has (parameter "
+        "IngestDisk). Split it into smaller files and upload those.",
+    )
+
+
 def _growth_notes(growth: Growth) -> list[str]:
     if growth.restarted:
         return [
@@ -390,13 +409,16 @@ def _growth_notes(growth: Growth) -> list[str]:
     return []
 
 
-def _monitor_files(contract: Contract, columns: Columns) -> dict[str, bytes]:
+def _monitor_files(contract: Contract, rows: stored.Rows) -> dict[str, bytes]:
     """Statistics and constraints of a part in the layout of SageMaker Model Monitor."""
-    target = contract.target
-    counted = baseline.build(contract.features, columns, target=columns[target.name])
+    target = contract.target.name
+    sample = rows.first(SAMPLE_ROWS)
+    frame = baseline.build(contract.features, sample, target=sample[target])
+    if rows.count > sample.rows:
+        frame = baseline.recount(frame, rows.blocks)
     return {
-        "statistics.json": model_monitor.dump(model_monitor.statistics(counted)),
-        "constraints.json": model_monitor.dump(model_monitor.constraints(counted)),
+        "statistics.json": model_monitor.dump(model_monitor.statistics(frame)),
+        "constraints.json": model_monitor.dump(model_monitor.constraints(frame)),
     }
 
 

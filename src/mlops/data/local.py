@@ -21,11 +21,11 @@ def check_file(path: str | Path, contract: Contract) -> dict[str, Any]:
     what the data set has already is not known here.
     """
     with tempfile.TemporaryDirectory(prefix="check-") as folder:
-        checked = validate_file(Path(path), contract, Path(folder))
+        checked = validate_file(Path(path), contract, Path(folder), keep=False)
     if isinstance(checked, Rejection):
         rows = dict.fromkeys(("read", "accepted", "quarantined", "new"), 0)
         return {"status": "rejected", "rows": rows, "reasons": [checked.to_dict()], "findings": [], "notes": []}
-    apart, good = len(checked.quarantine), checked.columns.rows
+    apart, good = checked.apart, checked.read - checked.apart
     reasons = checked.reasons()
     status = "partial" if apart else "accepted"
     if checked.rejection:

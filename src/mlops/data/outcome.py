@@ -30,6 +30,10 @@ class UnreadableError(Exception):
         self.rejection = rejection
 
 
+class TextNeededError(Exception):
+    """Cells that were read as numbers are needed as they were written; the file is read again as text."""
+
+
 class MalformedError(Exception):
     """The fast reader gave up on some line; the file is read again by the lenient one, line by line."""
 

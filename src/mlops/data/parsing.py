@@ -21,7 +21,7 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 #: Largest whole number that float64 holds exactly.
 EXACT = float(2**53)
 
-_BOOLEANS = {
+BOOLEANS = {
     **dict.fromkeys(("true", "t", "yes", "y", "1", "1.0", "on"), 1.0),
     **dict.fromkeys(("false", "f", "no", "n", "0", "0.0", "off"), 0.0),
 }
@@ -73,7 +73,7 @@ def booleans(cells: pl.Series, missing: Sequence[str]) -> Parsed:
     if given.dtype == pl.Boolean:
         values = given.cast(pl.Float64)
     elif given.dtype == pl.String:
-        values = given.str.to_lowercase().replace_strict(_BOOLEANS, default=None, return_dtype=pl.Float64)
+        values = given.str.to_lowercase().replace_strict(BOOLEANS, default=None, return_dtype=pl.Float64)
     elif given.dtype.is_numeric():
         values = given.cast(pl.Float64, strict=False)
         values = values.set(~values.is_in([0.0, 1.0]), None)

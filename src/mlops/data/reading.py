@@ -1,8 +1,9 @@
 """Reading an upload as batches of rows, whatever its kind.
 
 CSV and JSON Lines come as text, so that a spoiled cell is kept as it was written; Parquet keeps its types.
-The fast readers are those of polars. When one gives up on a line, :func:`read_through` starts again with a
-lenient reader that goes line by line and marks the lines that are no rows.
+The fast readers are those of polars. CSV is first read with numbers as numbers, which is faster still; when a cell
+proves to be none, or its text is needed, :func:`read_through` starts again with text. When a reader gives up on a
+line, it starts again with a lenient reader that goes line by line and marks the lines that are no rows.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import polars as pl
 
 from mlops.contract import FileFormat
 from mlops.data import csv_dialect
 from mlops.data.csv_dialect import Dialect
 from mlops.data.files import CHUNK, HEAD, Kind, PlainFile, encrypted_parquet, prepare
-from mlops.data.outcome import MalformedError, Rejection, UnreadableError
+from mlops.data.outcome import MalformedError, Rejection, TextNeededError, UnreadableError
 
 #: Names of the columns that a batch has beside the file's own. No header can hold a NUL.
 ROW = "\0row"
@@ -47,6 +49,7 @@ class Table:
     ----------
     names : the file's columns, in its order.
     dialect : of CSV.
+    numbers : columns of CSV that are read as numbers at once; set by :func:`read_through`.
     lenient : read line by line; set by :func:`read_through`.
     notes : guesses that a person should know of.
     """
@@ -54,6 +57,7 @@ class Table:
     file: PlainFile
     names: tuple[str, ...]
     dialect: Dialect | None = None
+    numbers: tuple[str, ...] = ()
     lenient: bool = False
     notes: tuple[str, ...] = ()
 
@@ -70,8 +74,10 @@ class Table:
         ------
         UnreadableError
             when the file proves damaged.
+        TextNeededError
+            when a cell of ``numbers`` is no number.
         MalformedError
-            when the fast reader cannot read some line; use :func:`read_through`.
+            when the fast reader cannot read some line; use :func:`read_through` for both.
         """
         if self.kind == "parquet":
             return _parquet_batches(self)
@@ -116,8 +122,16 @@ def open_table(
     return Table(file, dialect.names, dialect, notes=file.notes)
 
 
-def read_through(table: Table, consume: Callable[[Table], T]) -> T:
-    """Call ``consume`` with a table; once more with the lenient reader if the fast one gives up on the way."""
+def read_through(table: Table, consume: Callable[[Table], T], numbers: Sequence[str] = ()) -> T:
+    """Call ``consume`` with a table; again with a more patient reader if the faster one gives up on the way.
+
+    ``numbers``: columns of CSV to read as numbers at first. ``consume`` may raise TextNeededError itself.
+    """
+    if numbers and table.kind == "csv":
+        try:
+            return consume(replace(table, numbers=tuple(numbers)))
+        except TextNeededError:
+            pass
     try:
         return consume(table)
     except MalformedError:
@@ -136,9 +150,10 @@ def _batch(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
 def _csv_batches(table: Table) -> Iterator[pl.DataFrame]:
     dialect = _dialect(table)
     inner = [f"c{i}" for i in range(len(table.names))]
+    numbers = {i for i, n in zip(inner, table.names, strict=True) if n in table.numbers}
     lazy = pl.scan_csv(
         table.file.path,
-        schema=dict.fromkeys([*inner, _EXTRA], pl.String),
+        schema={n: pl.Float64 if n in numbers else pl.String for n in [*inner, _EXTRA]},
         has_header=False,
         skip_lines=dialect.skip,
         separator=dialect.delimiter,
@@ -150,7 +165,7 @@ def _csv_batches(table: Table) -> Iterator[pl.DataFrame]:
         extra_columns="ignore",
     )
     short: pl.Series | None = None
-    for frame in _fast(lazy):
+    for frame in _fast(lazy, TextNeededError if numbers else MalformedError):
         batch = frame.rename(dict(zip(inner, table.names, strict=True)))
         # A line with nothing in it is a row of nulls; so is a line of delimiters, which says as little.
         batch = batch.filter(~pl.all_horizontal(pl.exclude(ROW).is_null()))
@@ -162,11 +177,16 @@ def _csv_batches(table: Table) -> Iterator[pl.DataFrame]:
         yield _batch(batch.with_columns(problem.alias(PROBLEM)), table.names)
 
 
-def _fast(lazy: pl.LazyFrame) -> Iterator[pl.DataFrame]:
-    try:
-        yield from lazy.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
-    except pl.exceptions.ComputeError as error:
-        raise MalformedError from error
+def _fast(lazy: pl.LazyFrame, failure: type[Exception] = MalformedError) -> Iterator[pl.DataFrame]:
+    batches = lazy.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
+    while True:
+        try:
+            batch = next(batches, None)
+        except pl.exceptions.ComputeError as error:
+            raise failure from error
+        if batch is None:
+            return
+        yield batch
 
 
 def _dialect(table: Table) -> Dialect:
@@ -182,22 +202,56 @@ def _short_records(table: Table) -> pl.Series:
     number of quotes. Delimiters inside quotes are counted too, so a few short records with such cells pass.
     """
     dialect = _dialect(table)
-    if dialect.newline == "\r":
-        return pl.Series(ROW, [], dtype=pl.Int64)
+    needed = len(table.names) - 1
+    empty = pl.Series(ROW, [], dtype=pl.Int64)
+    if dialect.newline == "\r" or _surely_whole(table.file.path, dialect, needed):
+        return empty
     lines = pl.scan_lines(table.file.path, name=LINE, glob=False).slice(dialect.skip)
-    quotes = pl.col(LINE).str.count_matches('"', literal=True)
-    begins = (quotes.cum_sum().shift(1, fill_value=0) % 2) == 0
-    records = lines.select(
-        begins.cum_sum().cast(pl.Int64).alias(ROW),
-        pl.col(LINE).str.count_matches(dialect.delimiter, literal=True).alias("cells"),
-        pl.col(LINE).str.len_bytes().alias("size"),
+    counted = lines.select(
+        pl.col(LINE).str.count_matches('"', literal=True).cast(pl.Int64).alias("quotes"),
+        pl.col(LINE).str.count_matches(dialect.delimiter, literal=True).cast(pl.Int64).alias("cells"),
+        pl.col(LINE).str.len_bytes().cast(pl.Int64).alias("size"),
     )
-    short = (
-        records.group_by(ROW)
-        .agg(pl.col("cells").sum(), pl.col("size").sum())
-        .filter((pl.col("cells") < len(table.names) - 1) & (pl.col("size") > 0))
-    )
-    return short.select(ROW).collect().to_series().sort()
+    found: list[pl.Series] = []
+    rows, quotes = 0, 0
+    rest = pl.DataFrame(schema={ROW: pl.Int64, "cells": pl.Int64, "size": pl.Int64})
+    for batch in counted.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
+        before = batch["quotes"].cum_sum().shift(1, fill_value=0) + quotes
+        numbers = ((before % 2) == 0).cum_sum().cast(pl.Int64) + rows
+        joined = pl.concat([rest, batch.select(numbers.alias(ROW), "cells", "size")])
+        records = joined.group_by(ROW).agg(pl.col("cells").sum(), pl.col("size").sum())
+        quotes += int(batch["quotes"].sum())
+        rows = int(numbers[-1])
+        # The last record may go on in the next batch.
+        found.append(_short(records.filter(pl.col(ROW) < rows), needed))
+        rest = records.filter(pl.col(ROW) == rows)
+    found.append(_short(rest, needed))
+    return pl.concat([empty, *found]).sort()
+
+
+def _short(records: pl.DataFrame, needed: int) -> pl.Series:
+    return records.filter((pl.col("cells") < needed) & (pl.col("size") > 0))[ROW]
+
+
+def _surely_whole(path: Path, dialect: Dialect, needed: int) -> bool:
+    """Whether no record is short, as far as bytes alone tell: no quotes, and every line has ``needed`` delimiters."""
+    delimiter, end = dialect.delimiter.encode(), ord("\n")
+    if len(delimiter) > 1:
+        return False
+    position = 0  # delimiters since the last line's end
+    with path.open("rb") as source:
+        for _ in range(dialect.skip):
+            source.readline()
+        while chunk := source.read(CHUNK):
+            data = np.frombuffer(chunk, dtype=np.uint8)
+            if (data == ord('"')).any():
+                return False
+            marks = data[(data == delimiter[0]) | (data == end)]
+            ends = np.flatnonzero(marks == end)
+            if not np.array_equal(ends, np.arange(needed - position, len(marks), needed + 1)):
+                return False
+            position = len(marks) - 1 - int(ends[-1]) if len(ends) else position + len(marks)
+    return position in (0, needed)
 
 
 def _csv_leniently(table: Table) -> Iterator[pl.DataFrame]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import polars as pl
@@ -16,10 +18,14 @@ from mlops.contract import Contract
 from mlops.data import digests as dg
 from mlops.data import parsing
 from mlops.data.checks import DUPLICATE, ColumnCheck, column_checks, row_message
-from mlops.data.digests import Digests
-from mlops.data.outcome import EXAMPLES, KEPT, Finding, Rejection, UnreadableError
+from mlops.data.glance import clean_columns, readable_as_numbers
+from mlops.data.outcome import EXAMPLES, KEPT, Finding, MalformedError, Rejection, TextNeededError, UnreadableError
 from mlops.data.reading import LINE, PROBLEM, ROW, Table, open_table, read_through
+from mlops.data.store import Positions, Rows, RowWriter
 from mlops.features.columns import MISSING, Column, Columns
+
+#: Column, code, message and rows of a violation that keeps rows apart.
+_Reason = tuple[str | None, str, str, pl.Series]
 
 _EXAMPLE_LENGTH = 40
 #: Reasons in a result; the report has them all. A state machine's payload is bounded.
@@ -32,20 +38,20 @@ class Validated:
 
     Attributes
     ----------
-    columns : accepted rows in the file's order: features, target, key, timestamp.
-    digests : of the accepted rows; uint64, shape (rows, 2).
-    read : rows in the file.
+    accepted : good rows on disk, columns in the order features, target, key, timestamp; without columns when only
+        checking was asked for.
+    read, apart : rows in the file, and those of them that are kept apart.
     findings : every kind of violation, also of rows that were accepted with a warning.
     quarantine : bad rows as JSON lines, ``{row, reasons: [{code, column, message}], values}``.
     rejection : why the file is rejected as a whole, if it is.
     notes : remarks on the file (ignored columns, guesses).
     """
 
-    columns: Columns
-    digests: Digests
+    accepted: Rows
     read: int
+    apart: int
     findings: tuple[Finding, ...]
-    quarantine: tuple[bytes, ...]
+    quarantine: Path
     rejection: Rejection | None
     notes: tuple[str, ...]
 
@@ -55,13 +61,14 @@ class Validated:
         return [{"code": f.code, "column": f.column, "count": f.count, "message": f.message} for f in kept]
 
 
-def validate_file(path: Path, contract: Contract, work: Path) -> Validated | Rejection:
-    """Read and check a file.
+def validate_file(path: Path, contract: Contract, work: Path, *, keep: bool = True) -> Validated | Rejection:
+    """Read and check a file, in memory that does not grow with it.
 
     Parameters
     ----------
     path : the file as uploaded, packed or not.
-    work : an empty folder for intermediate files; the caller deletes it.
+    work : an empty folder for intermediate files and the accepted rows; the caller deletes it.
+    keep : whether the accepted rows are wanted; else they are only counted.
 
     Returns
     -------
@@ -80,7 +87,8 @@ def validate_file(path: Path, contract: Contract, work: Path) -> Validated | Rej
         mismatch = _schema_mismatch(table, checks, contract)
         if mismatch:
             return mismatch
-        return read_through(table, lambda t: _check_rows(t, checks, contract))
+        numbers = _numbers(table, checks, contract)
+        return read_through(table, lambda t: _Run(t, checks, contract, work, keep=keep).result(), numbers)
     except UnreadableError as error:
         return error.rejection
 
@@ -134,140 +142,189 @@ def _quoted(names: Sequence[str]) -> str:
 # The rows -----------------------------------------------------------------------------------------
 
 
-@dataclass
-class _State:
-    """What accumulates over batches."""
+class _Run:
+    """One reading of a file, batch after batch."""
 
-    read: int = 0
-    bad: int = 0
-    duplicates: int = 0
-    parts: list[Columns] = field(default_factory=list)
-    digests: list[Digests] = field(default_factory=list)
-    seen: set[tuple[int, int]] = field(default_factory=set)
-    findings: dict[tuple[str | None, str], Finding] = field(default_factory=dict)
-    quarantine: list[bytes] = field(default_factory=list)
-    decimal: str | None = None
+    def __init__(
+        self, table: Table, checks: Sequence[ColumnCheck], contract: Contract, work: Path, *, keep: bool
+    ) -> None:
+        self._table = table
+        self._checks = checks
+        self._contract = contract
+        self._distinct = contract.checks.duplicates == "quarantine"
+        self._keep = keep
+        # A folder of its own: a reading that gives up on the way leaves its files behind.
+        self._folder = Path(tempfile.mkdtemp(dir=work, prefix="rows-"))
+        self._writer = RowWriter(self._folder, columns=keep)
+        self._read = self._bad = 0
+        self._findings: dict[tuple[str | None, str], Finding] = {}
+        self._decimal: str | None = None
 
+    def result(self) -> Validated:
+        """Read and judge."""
+        try:
+            with self._writer:
+                return self._result()
+        except (TextNeededError, MalformedError):
+            shutil.rmtree(self._folder)
+            raise
 
-def _check_rows(table: Table, checks: Sequence[ColumnCheck], contract: Contract) -> Validated:
-    state = _State()
-    for batch in table.batches():
-        _check_batch(batch, table, checks, contract, state)
-    columns = Columns.concat(state.parts) if state.parts else _no_rows(checks)
-    digests = np.concatenate(state.digests) if state.digests else np.empty((0, 2), dtype=np.uint64)
-    unused = [n for n in table.names if n not in {c.name for c in checks} and n not in contract.ignore]
-    notes = [*table.notes]
-    if unused:
-        notes.append(f"columns that the contract does not name were left out: {_quoted(unused)}")
-    if table.lenient:
-        notes.append("some lines are malformed, so the file was read line by line")
-    findings = tuple(sorted(state.findings.values(), key=lambda f: (-f.count, f.column or "", f.code)))
-    return Validated(
-        columns,
-        digests,
-        state.read,
-        findings,
-        tuple(state.quarantine),
-        _verdict(state, columns.rows, contract, findings),
-        tuple(notes),
-    )
+    def _result(self) -> Validated:
+        apart = self._folder / "rows.jsonl"
+        with apart.open("wb") as quarantine:
+            for batch in self._table.batches():
+                self._check(batch, quarantine)
+            accepted, repeated = self._writer.finish(distinct=self._distinct)
+            if len(repeated):
+                self._set_apart(repeated, quarantine)
+        findings = tuple(sorted(self._findings.values(), key=lambda f: (-f.count, f.column or "", f.code)))
+        bad = self._bad + len(repeated)
+        rejection = self._verdict(self._read - bad, findings)
+        return Validated(accepted, self._read, bad, findings, apart, rejection, tuple(self._notes()))
 
+    def _notes(self) -> Iterable[str]:
+        yield from self._table.notes
+        named = {c.name for c in self._checks}
+        unused = [n for n in self._table.names if n not in named and n not in self._contract.ignore]
+        if unused:
+            yield f"columns that the contract does not name were left out: {_quoted(unused)}"
+        if self._table.lenient:
+            yield "some lines are malformed, so the file was read line by line"
 
-def _check_batch(
-    batch: pl.DataFrame, table: Table, checks: Sequence[ColumnCheck], contract: Contract, state: _State
-) -> None:
-    if state.decimal is None:
-        numeric = [batch[c.name] for c in checks if c.type in ("number", "integer")]
-        delimiter = table.dialect.delimiter if table.dialect else ","
-        told = contract.file.decimal if table.kind == "csv" else "."
-        state.decimal = parsing.decimal_sign(numeric, told, delimiter)
-    state.read += batch.height
-    problems = batch[PROBLEM]
-    bad = problems.is_not_null()
-    whole = ~bad
-    # (column, code, message, mask) of every violation that keeps a row apart, for the rows' reasons.
-    reasons: list[tuple[str | None, str, str, pl.Series]] = []
-    for code in problems.drop_nulls().unique().sort().to_list():
-        mask = (problems == code).fill_null(value=False)
-        _record(state, Finding(code, None, "quarantine", row_message(code)), mask, batch)
-        reasons.append((None, code, row_message(code), mask))
-    columns = []
-    for check in checks:
-        parsed = check.parse(batch[check.name], contract.file.missing, state.decimal)
-        for code, found in parsed.wrong.items():
-            mask = found & whole
-            if not mask.any():
-                continue
-            severity = check.severity_of(code)
+    def _check(self, batch: pl.DataFrame, quarantine: BinaryIO) -> None:
+        if self._decimal is None:
+            self._decimal = self._decimal_sign(batch)
+        self._read += batch.height
+        problems = batch[PROBLEM]
+        bad = problems.is_not_null()
+        whole = ~bad
+        # (column, code, message, mask) of every violation that keeps a row apart, for the rows' reasons.
+        reasons: list[_Reason] = []
+        for code in problems.drop_nulls().unique().sort().to_list():
+            mask = (problems == code).fill_null(value=False)
+            self._record(Finding(code, None, "quarantine", row_message(code)), mask, batch)
+            reasons.append((None, code, row_message(code), mask))
+        missing = self._contract.file.missing
+        clean = clean_columns(batch, self._checks, missing, self._decimal)
+        columns = []
+        for check in self._checks:
+            values = clean.get(check.name)
+            if values is None:
+                if check.name in self._table.numbers:
+                    raise TextNeededError
+                parsed = check.parse(batch[check.name], missing, self._decimal)
+                values = parsed.values
+                for code, found in parsed.wrong.items():
+                    bad |= self._violation(check, code, found & whole, batch, reasons)
+            columns.append((check, values))
+        if bad.any():
+            if self._table.numbers:  # rows that are kept apart are shown as they were written
+                raise TextNeededError
+            self._bad += int(bad.sum())
+            apart = [(column, code, message, mask.filter(bad)) for column, code, message, mask in reasons]
+            quarantine.writelines(_lines(batch.filter(bad), self._table.names, apart))
+            columns = [(check, values.filter(~bad)) for check, values in columns]
+        if self._keep or self._distinct:
+            part = Columns(tuple(_column(check, values) for check, values in columns))
+            self._writer.add(part, dg.row_digests(part), batch[ROW].filter(~bad).to_numpy())
+
+    def _decimal_sign(self, batch: pl.DataFrame) -> str:
+        numeric = [batch[c.name] for c in self._checks if c.type in ("number", "integer")]
+        delimiter = self._table.dialect.delimiter if self._table.dialect else ","
+        told = self._contract.file.decimal if self._table.kind == "csv" else "."
+        return parsing.decimal_sign(numeric, told, delimiter)
+
+    def _violation(
+        self, check: ColumnCheck, code: str, mask: pl.Series, batch: pl.DataFrame, reasons: list[_Reason]
+    ) -> pl.Series:
+        """Record one kind of violation; which rows it keeps apart."""
+        severity = check.severity_of(code)
+        if mask.any():
             message = f"'{check.name}' {check.says(code)}"
             shown = None if check.personal or code.startswith("missing") else batch[check.name]
-            _record(state, Finding(code, check.name, severity, message), mask, batch, shown)
+            self._record(Finding(code, check.name, severity, message), mask, batch, shown)
             if severity != "warn":
-                bad |= mask
                 reasons.append((check.name, code, message, mask))
-        columns.append((check, parsed.values))
-    good = ~bad
-    accepted = batch.filter(good)
-    part = Columns(tuple(_column(check, values.filter(good)) for check, values in columns))
-    digests = dg.row_digests(part)
-    if contract.checks.duplicates == "quarantine":
-        fresh = _fresh(digests, state.seen)
-        if not fresh.all():
-            repeated = accepted.filter(pl.Series(~fresh))
-            mask = pl.Series([True] * repeated.height)
-            _record(state, Finding(DUPLICATE, None, "quarantine", row_message(DUPLICATE)), mask, repeated)
-            state.duplicates += repeated.height
-            state.quarantine += _lines(repeated, table.names, [(None, DUPLICATE, row_message(DUPLICATE), mask)])
-            part, digests = part.take(fresh), digests[fresh]
-    state.bad += int(bad.sum())
-    if bad.any():
-        apart = [(column, code, message, mask.filter(bad)) for column, code, message, mask in reasons]
-        state.quarantine += _lines(batch.filter(bad), table.names, apart)
-    if part.rows:
-        state.parts.append(part)
-        state.digests.append(digests)
+                return mask
+        return pl.repeat(False, len(mask), dtype=pl.Boolean, eager=True)
+
+    def _record(self, kind: Finding, mask: pl.Series, batch: pl.DataFrame, shown: pl.Series | None = None) -> None:
+        """Count the rows of ``mask`` under a kind of finding; ``shown`` holds the cells that may serve as examples."""
+        finding = self._findings.setdefault((kind.column, kind.code), kind)
+        finding.count += int(mask.sum())
+        if len(finding.rows) < KEPT:
+            finding.rows += batch[ROW].filter(mask).head(KEPT - len(finding.rows)).to_list()
+        if shown is not None and len(finding.examples) < EXAMPLES:
+            for value in shown.filter(mask).unique(maintain_order=True).head(EXAMPLES).to_list():
+                text = str(value)[:_EXAMPLE_LENGTH]
+                if text not in finding.examples and len(finding.examples) < EXAMPLES:
+                    finding.examples.append(text)
+
+    def _set_apart(self, numbers: Positions, quarantine: BinaryIO) -> None:
+        """Rows that equal an earlier one: they are known only at the end, so the file is read for them again."""
+        message = row_message(DUPLICATE)
+        wanted = pl.Series(ROW, numbers)
+        last = int(numbers[-1])
+        for batch in replace(self._table, numbers=()).batches():
+            repeated = batch.filter(batch[ROW].is_in(wanted.implode()))
+            mask = pl.repeat(True, repeated.height, dtype=pl.Boolean, eager=True)
+            if repeated.height:
+                self._record(Finding(DUPLICATE, None, "quarantine", message), mask, repeated)
+                quarantine.writelines(_lines(repeated, self._table.names, [(None, DUPLICATE, message, mask)]))
+            if batch[ROW][-1] >= last:
+                break
+
+    def _verdict(self, accepted: int, findings: Sequence[Finding]) -> Rejection | None:
+        """Why the whole file is rejected, if it is."""
+        contract = self._contract
+        if self._read == 0:
+            return Rejection("no_rows", "The file has column names but no rows.")
+        for finding in findings:
+            if finding.severity == "reject":
+                return Rejection(
+                    finding.code,
+                    f"{finding.message} in {_rows(finding.count)} (first row {finding.rows[0]}); the contract rejects "
+                    "the whole file for that (severity: reject).",
+                    finding.column,
+                )
+        share = self._bad / self._read
+        if share > contract.checks.max_bad_share:
+            worst = next(f for f in findings if f.severity == "quarantine" and f.code != DUPLICATE)
+            return Rejection(
+                "too_many_bad_rows",
+                f"{self._bad:,} of {_rows(self._read)} ({share:.0%}) are bad; the contract accepts "
+                f"{contract.checks.max_bad_share:.0%} (checks.max_bad_share). Most often: {worst.message} "
+                f"({_rows(worst.count)}).",
+                worst.column,
+            )
+        if accepted < contract.checks.min_rows:
+            return Rejection(
+                "too_few_rows",
+                f"{_rows(accepted)} of {self._read:,} can be used; the contract asks for "
+                f"{contract.checks.min_rows:,} (checks.min_rows).",
+            )
+        return None
 
 
-def _record(state: _State, kind: Finding, mask: pl.Series, batch: pl.DataFrame, shown: pl.Series | None = None) -> None:
-    """Count the rows of ``mask`` under a kind of finding; ``shown`` holds the cells that may serve as examples."""
-    finding = state.findings.setdefault((kind.column, kind.code), kind)
-    finding.count += int(mask.sum())
-    if len(finding.rows) < KEPT:
-        finding.rows += batch[ROW].filter(mask).head(KEPT - len(finding.rows)).to_list()
-    if shown is not None and len(finding.examples) < EXAMPLES:
-        for value in shown.filter(mask).unique(maintain_order=True).head(EXAMPLES).to_list():
-            text = str(value)[:_EXAMPLE_LENGTH]
-            if text not in finding.examples and len(finding.examples) < EXAMPLES:
-                finding.examples.append(text)
+def _numbers(table: Table, checks: Sequence[ColumnCheck], contract: Contract) -> list[str]:
+    """Columns of a CSV file that can be read as numbers at once."""
+    # A decimal comma, or a number that means "missing", is seen in the text only.
+    if contract.file.decimal == "," or not readable_as_numbers(contract.file.missing):
+        return []
+    return [c.name for c in checks if c.type in ("number", "integer") and c.name in table.names]
 
 
-def _fresh(digests: Digests, seen: set[tuple[int, int]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Which rows were not seen before; remembers them."""
-    fresh = np.ones(len(digests), dtype=bool)
-    for i, (high, low) in enumerate(digests.tolist()):
-        pair = (high, low)
-        if pair in seen:
-            fresh[i] = False
-        else:
-            seen.add(pair)
-    return fresh
-
-
-def _lines(
-    rows: pl.DataFrame, names: Sequence[str], reasons: Sequence[tuple[str | None, str, str, pl.Series]]
-) -> list[bytes]:
+def _lines(rows: pl.DataFrame, names: Sequence[str], reasons: Sequence[_Reason]) -> Iterator[bytes]:
     """Rows as JSON lines, each with all its reasons and its cells as they came."""
     said: list[list[dict[str, str | None]]] = [[] for _ in range(rows.height)]
     for column, code, message, mask in reasons:
         for position in mask.arg_true().to_list():
             said[position].append({"code": code, "column": column, "message": message})
-    lines = []
     for why, record in zip(said, rows.iter_rows(named=True), strict=True):
         line = record[LINE]
         values = {"line": line} if line is not None else {n: record[n] for n in names}
         body = {"row": record[ROW], "reasons": why, "values": values}
-        lines.append(json.dumps(body, ensure_ascii=False, default=str).encode())
-    return lines
+        yield json.dumps(body, ensure_ascii=False, default=str).encode() + b"\n"
 
 
 def _column(check: ColumnCheck, values: pl.Series) -> Column:
@@ -278,45 +335,6 @@ def _column(check: ColumnCheck, values: pl.Series) -> Column:
         return Column(check.name, "category", np.full(len(values), MISSING, dtype=np.int32))
     codes = values.replace_strict(levels, pl.int_range(len(levels), eager=True, dtype=pl.Int32), default=None)
     return Column(check.name, "category", codes.fill_null(MISSING).to_numpy().astype(np.int32), tuple(levels.to_list()))
-
-
-def _no_rows(checks: Sequence[ColumnCheck]) -> Columns:
-    return Columns(
-        tuple(
-            Column(c.name, c.type, np.empty(0, dtype=np.int32 if c.type == "category" else np.float64)) for c in checks
-        )
-    )
-
-
-def _verdict(state: _State, accepted: int, contract: Contract, findings: Sequence[Finding]) -> Rejection | None:
-    """Why the whole file is rejected, if it is."""
-    if state.read == 0:
-        return Rejection("no_rows", "The file has column names but no rows.")
-    for finding in findings:
-        if finding.severity == "reject":
-            return Rejection(
-                finding.code,
-                f"{finding.message} in {_rows(finding.count)} (first row {finding.rows[0]}); the contract rejects the "
-                "whole file for that (severity: reject).",
-                finding.column,
-            )
-    share = state.bad / state.read
-    if share > contract.checks.max_bad_share:
-        worst = next(f for f in findings if f.severity == "quarantine" and f.code != DUPLICATE)
-        return Rejection(
-            "too_many_bad_rows",
-            f"{state.bad:,} of {_rows(state.read)} ({share:.0%}) are bad; the contract accepts "
-            f"{contract.checks.max_bad_share:.0%} (checks.max_bad_share). Most often: {worst.message} "
-            f"({_rows(worst.count)}).",
-            worst.column,
-        )
-    if accepted < contract.checks.min_rows:
-        return Rejection(
-            "too_few_rows",
-            f"{_rows(accepted)} of {state.read:,} can be used; the contract asks for {contract.checks.min_rows:,} "
-            "(checks.min_rows).",
-        )
-    return None
 
 
 def _rows(count: int) -> str:

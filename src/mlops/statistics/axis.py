@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any, Literal
@@ -149,6 +149,13 @@ def choose(column: Column, *, role: Role, private: bool = False, bins: int = BIN
         edges = _edges_around(distinct, whole)
     exponent, shift, origin = _grid(float(distinct[0]), float(distinct[-1]), whole)
     return Axis(column.name, column.type, role, "numeric", edges, discrete, exponent, shift, origin)
+
+
+def widened(axis: Axis, low: float, high: float) -> Axis:
+    """The same bins with the outermost edges moved out to ``low`` and ``high``; bins of single values stay."""
+    if axis.kind != "numeric" or axis.discrete or not axis.edges:
+        return axis
+    return replace(axis, edges=(min(low, axis.edges[0]), *axis.edges[1:-1], max(high, axis.edges[-1])))
 
 
 def _levels(column: Column) -> tuple[str, ...]:

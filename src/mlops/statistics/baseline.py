@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from typing import Any
@@ -247,6 +247,27 @@ def accumulate(baseline: Baseline, table: Columns, predictions: Scores | None = 
         mistyped=tuple(sorted(mistyped)),
         pairs=relations_of.count(baseline.relations, baseline.axes, table) if baseline.relations else None,
     )
+
+
+def recount(baseline: Baseline, blocks: Callable[[], Iterable[Columns]]) -> Baseline:
+    """The baseline of more rows than those that its bins were chosen from: the outermost edges move to the smallest
+    and the largest value, then all rows are counted.
+
+    Parameters
+    ----------
+    blocks : gives all rows piece by piece; called twice.
+    """
+    ranges: dict[str, tuple[float, float]] = {}
+    for block in blocks():
+        for column in block.columns:
+            values = column.values[np.isfinite(column.values)] if column.type != "category" else ()
+            if len(values):
+                low, high = ranges.get(column.name, (np.inf, -np.inf))
+                ranges[column.name] = min(low, float(np.min(values))), max(high, float(np.max(values)))
+    wide = tuple(axes_of.widened(a, *ranges[a.name]) if a.name in ranges else a for a in baseline.axes)
+    frame = Baseline(wide, Counts("", 0, ()))
+    counts = merge_all(frame, (accumulate(frame, block) for block in blocks()))
+    return replace(baseline, axes=wide, counts=counts)
 
 
 def empty(baseline: Baseline) -> Counts:

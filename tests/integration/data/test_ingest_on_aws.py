@@ -15,6 +15,7 @@ from functions.ingest_validate import app as ingest_app
 from functions.intake import app as intake_app
 from mlops.aws import clients
 from mlops.aws.ledger import DynamoLedger
+from mlops.aws.objects import S3Objects
 from mlops.aws.registry import DynamoRegistry
 from mlops.contract.source import load
 from mlops.data.intake import upload_id
@@ -132,3 +133,15 @@ def test_intake_starts_one_execution(aws: Any, monkeypatch: pytest.MonkeyPatch) 
     assert [e["name"] for e in executions] == [
         f"up-{upload_id(BUCKET, event['detail']['object']['key'], event['detail']['object']['version-id'], '')}"
     ]
+
+
+def test_large_files_are_sent_in_parts(aws: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlops.aws.objects._ONE_REQUEST", 10)
+    store, path = S3Objects(BUCKET), tmp_path / "file"
+    path.write_bytes(b"more than ten bytes")
+    assert store.upload(str(path), "datasets/x", if_absent=True)
+    path.write_bytes(b"others, also more than ten")
+    assert not store.upload(str(path), "datasets/x", if_absent=True)
+    assert store.get("datasets/x") == b"more than ten bytes"
+    assert store.upload(str(path), "datasets/x")
+    assert store.get("datasets/x") == b"others, also more than ten"

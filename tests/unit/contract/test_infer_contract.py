@@ -17,6 +17,7 @@ from mlops.contract.source import dump, load_text
 from mlops.data.validation import Validated, validate_file
 from mlops.errors import ContractError
 from mlops.features.spec import Feature
+from tests.rows import apart
 
 
 def stranger(rows: int, seed: int = 1) -> pl.DataFrame:
@@ -94,8 +95,8 @@ def test_thirty_thousand_mixed_rows(folder: Path) -> None:
     assert "country: ignored: it has the same value in every row" in found.notes
     assert load_text(dump(contract, found.columns)) == contract
     checked = accepts(contract, path, folder)
-    assert checked.quarantine == ()
-    assert checked.columns.rows == 30_000
+    assert apart(checked) == []
+    assert checked.accepted.count == 30_000
 
 
 WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
@@ -121,7 +122,7 @@ def test_every_kind_of_file_gives_the_same_contract(name: str, folder: Path) -> 
         "windows.csv": FileFormat(encoding="windows-1252"),
     }.get(name, FileFormat())
     assert contract.file == expected
-    assert accepts(contract, path, folder).quarantine == ()
+    assert apart(accepts(contract, path, folder)) == []
 
 
 def test_types_of_parquet(folder: Path) -> None:
@@ -131,7 +132,7 @@ def test_types_of_parquet(folder: Path) -> None:
     types = {f.name: f.type for f in contract.features}
     assert (types["signed_up"], types["active"]) == ("date", "boolean")
     assert "list" in contract.ignore
-    assert accepts(contract, path, folder).quarantine == ()
+    assert apart(accepts(contract, path, folder)) == []
 
 
 def test_no_header(folder: Path) -> None:
@@ -141,7 +142,7 @@ def test_no_header(folder: Path) -> None:
     assert contract.file.header is False
     assert [f.name for f in contract.features] == ["column_1", "column_2"]
     assert contract.checks.duplicates == "allow"
-    assert accepts(contract, path, folder).columns.rows == 60
+    assert accepts(contract, path, folder).accepted.count == 60
 
 
 def numbers(folder: Path, values: list[object], name: str = "y") -> Inferred:
@@ -260,9 +261,9 @@ def test_shipped_contracts_accept_their_data(name: str, folder: Path) -> None:
     path = written(frame, folder / f"{name}.csv", WRITERS["rows.csv"])
     checked = accepts(contract, path, folder)
     assert checked.findings == ()
-    assert checked.columns.rows == len(data.target)
+    assert checked.accepted.count == len(data.target)
     assert contract.name == name
     if name == "breast-cancer":
         assert contract.target.positive == "malignant"
     else:
-        assert checked.columns["sex"].levels == ("1", "2")
+        assert checked.accepted.table()["sex"].levels == ("1", "2")

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,14 @@ from hypothesis import strategies as st
 
 from mlops.contract import Checks, Contract, Target
 from mlops.data import digests as dg
-from mlops.data.dataset import ATTEMPTS, Growth, add_rows, canonical, frame, load
+from mlops.data.dataset import ATTEMPTS, Growth, add_rows, load
+from mlops.data.part_files import WRITERS
 from mlops.errors import ConflictError
 from mlops.features.columns import Column, Columns, category_column, float_column
 from mlops.features.spec import Feature
 from mlops.registry.entities import DatasetVersion
 from tests.fakes import Clock, MemoryObjects, MemoryRegistry
+from tests.rows import stored
 
 CONTRACT = Contract(
     "m", "regression", Target("y"), (Feature("x", "number"), Feature("c", "category", categories=("a",)))
@@ -46,7 +49,6 @@ class World:
         self.contract = contract
 
     def add(self, upload_id: str, values: Sequence[float], **changes: Any) -> Growth:
-        rows = table(values)
         options: dict[str, Any] = {
             "upload_id": upload_id,
             "contract": self.contract,
@@ -54,7 +56,8 @@ class World:
             "registry": self.registry,
             "clock": Clock(),
         }
-        return add_rows(rows, dg.row_digests(rows), **options | changes)
+        rows = stored(table(values), distinct=self.contract.checks.duplicates == "quarantine")
+        return add_rows(rows, **options | changes)
 
     def values(self) -> list[float]:
         current = self.registry.current_dataset("m")
@@ -201,8 +204,7 @@ def test_a_changed_contract_begins_anew() -> None:
     growth = world.add("u2", [3])
     assert not growth.restarted
     changed = add_rows(
-        rows,
-        dg.row_digests(rows),
+        stored(rows),
         upload_id="u3",
         contract=CONTRACT,
         objects=world.objects,
@@ -213,27 +215,26 @@ def test_a_changed_contract_begins_anew() -> None:
     assert (changed.new, changed.rows) == (1, 1)
 
 
-def test_a_frame_for_people() -> None:
-    days = Column("d", "date", np.array([18292.0, np.nan]))
-    moments = Column("t", "date", np.array([18292.5, np.nan]))
-    shown = frame(
-        Columns(
-            (
-                float_column("i", "integer", [3.0, None]),
-                float_column("b", "boolean", [1.0, None]),
-                category_column("c", ["x", None]),
-                days,
-                moments,
-            )
+def test_parquet_for_people(tmp_path: Path) -> None:
+    table_ = Columns(
+        (
+            float_column("i", "integer", [3.0, None]),
+            float_column("b", "boolean", [1.0, None]),
+            category_column("c", ["x", None]),
+            Column("d", "date", np.array([18292.0, np.nan])),
+            Column("t", "date", np.array([18292.5, np.nan])),
         )
     )
-    assert shown.row(1) == (None,) * 5
+    WRITERS["data.parquet"](stored(table_), tmp_path / "data.parquet")
+    shown = pl.read_parquet(tmp_path / "data.parquet").sort("i", nulls_last=True)
     assert [str(v) for v in shown.row(0)] == ["3", "True", "x", "2020-01-31", "2020-01-31 12:00:00+00:00"]
+    assert shown.row(1) == (None,) * 5
 
 
-def test_canonical_levels() -> None:
-    columns = category_column("c", ["z", "a", None]).values
-    table_ = Columns((Column("c", "category", columns, ("z", "a")),))
-    again, digests = canonical(table_, dg.row_digests(table_))
-    assert again["c"].levels == ("a", "z")
-    assert dg.row_digests(again).tolist() == digests.tolist()
+def test_arrays_for_functions(tmp_path: Path) -> None:
+    table_ = Columns((Column("c", "category", np.array([0, 1, -1], dtype=np.int32), ("z", "a", "never used")),))
+    rows = stored(table_)
+    WRITERS["columns.npz"](rows, tmp_path / "columns.npz")
+    read = Columns.load((tmp_path / "columns.npz").read_bytes())
+    assert read["c"].levels == ("a", "z")
+    assert dg.row_digests(read).tolist() == rows.digests.tolist() == dg.row_digests(rows.table()).tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -351,3 +352,14 @@ def test_a_new_contract_is_told_to_begin_a_new_data_set(world: World) -> None:
 def test_requests_that_are_none(request_: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         IngestRequest.from_dict(request_)
+
+
+def test_a_full_disk_is_an_outcome(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("mlops.data.ingest.validate_file", full)
+    result = world.take(GOOD)
+    assert (result.status, result.reasons[0]["code"]) == ("rejected", "too_large")
+    assert "IngestDisk" in result.reasons[0]["message"]
+    assert quarantined(world, result, "file") == GOOD

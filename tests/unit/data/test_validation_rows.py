@@ -16,6 +16,7 @@ from mlops.data.local import check_file
 from mlops.data.outcome import Rejection
 from mlops.data.validation import Validated, validate_file
 from mlops.features.spec import Feature
+from tests.rows import apart
 
 CONTRACT = Contract(
     "shop",
@@ -63,13 +64,13 @@ def test_a_good_row_becomes_typed(tmp_path: Path) -> None:
     checked = check(tmp_path, GOOD)
     assert checked.findings == ()
     assert checked.rejection is None
-    table = checked.columns
+    table = checked.accepted.table()
     assert table.names == ("age", "income", "size", "region", "member", "since", "bought", "customer")
     assert [c.values.tolist() for c in table.columns[:2]] == [[33.0], [1200.5]]
     assert table["size"].levels == ("small",)
     assert table["member"].values.tolist() == [1.0]
     assert table["since"].values.tolist() == [18292.0]
-    assert checked.digests.shape == (1, 2)
+    assert checked.accepted.digests.shape == (1, 2)
 
 
 CASES: list[tuple[str, str, str | None, str]] = [
@@ -98,8 +99,8 @@ def test_a_spoiled_row_is_kept_apart(cell: str, spoiled: str, column: str | None
     checked = check(tmp_path, *good_rows(2), bad)
     assert found(checked) == {(column, code): 1}
     assert checked.findings[0].rows == [3]
-    assert checked.columns.rows == 2
-    (line,) = checked.quarantine
+    assert checked.accepted.count == 2
+    (line,) = apart(checked)
     body = json.loads(line)
     assert body["row"] == 3
     assert [(r["column"], r["code"]) for r in body["reasons"]] == [(column, code)]
@@ -110,7 +111,7 @@ def test_a_spoiled_row_is_kept_apart(cell: str, spoiled: str, column: str | None
 
 def test_a_row_is_told_all_its_reasons(tmp_path: Path) -> None:
     checked = check(tmp_path, *good_rows(1), "c2,-1,x,medium,south,perhaps,never,maybe")
-    (line,) = checked.quarantine
+    (line,) = apart(checked)
     codes = {r["code"] for r in json.loads(line)["reasons"]}
     assert codes == {"below_minimum", "wrong_type", "unknown_category", "bad_date", "unknown_class"}
     assert len(json.loads(line)["reasons"]) == 6
@@ -120,25 +121,25 @@ def test_accepted_with_a_remark(tmp_path: Path) -> None:
     checked = check(tmp_path, GOOD.replace("north", "south"), GOOD.replace("1200.5", "?"))
     assert found(checked) == {("region", "unknown_category"): 1}
     assert checked.findings[0].severity == "warn"
-    assert checked.columns.rows == 2
-    assert checked.columns["region"].levels == ("north", "south")
-    assert checked.columns["income"].missing().tolist() == [False, True]
+    assert checked.accepted.count == 2
+    assert checked.accepted.table()["region"].levels == ("north", "south")
+    assert sorted(checked.accepted.table()["income"].missing().tolist()) == [False, True]
 
 
 def test_duplicates_are_kept_apart_or_allowed(tmp_path: Path) -> None:
     lines = [GOOD, GOOD.replace("33", "33.0"), *good_rows(1), GOOD]
     checked = check(tmp_path, *lines)
     assert found(checked) == {(None, "duplicate_row"): 2}
-    assert [json.loads(q)["row"] for q in checked.quarantine] == [2, 4]
-    assert checked.columns.rows == 2
+    assert [json.loads(q)["row"] for q in apart(checked)] == [2, 4]
+    assert checked.accepted.count == 2
     allowed = replace(CONTRACT, checks=Checks(duplicates="allow"))
-    assert check(tmp_path, *lines, contract=allowed).columns.rows == 4
+    assert check(tmp_path, *lines, contract=allowed).accepted.count == 4
 
 
 def test_duplicates_alone_do_not_reject_a_file(tmp_path: Path) -> None:
     checked = check(tmp_path, *[GOOD] * 9)
     assert checked.rejection is None
-    assert checked.columns.rows == 1
+    assert checked.accepted.count == 1
 
 
 def severe(severity: Any) -> Contract:
@@ -149,9 +150,9 @@ def severe(severity: Any) -> Contract:
 def test_severity_of_a_column(tmp_path: Path) -> None:
     lines = [*good_rows(2), GOOD.replace("33", "130"), GOOD.replace("33", "x").replace("c1", "c2")]
     warned = check(tmp_path, *lines, contract=severe("warn"))
-    assert warned.columns.rows == 4
-    assert warned.columns["age"].values.tolist()[2] == 130.0
-    assert warned.columns["age"].missing().tolist() == [False, False, False, True]
+    assert warned.accepted.count == 4
+    ages = warned.accepted.table()["age"]
+    assert sorted(ages.values[~ages.missing()].tolist()) == [33.0, 33.0, 130.0]
     rejected = check(tmp_path, *lines, contract=severe("reject"))
     assert rejected.rejection is not None
     assert rejected.rejection.column == "age"
@@ -198,7 +199,7 @@ def test_order_of_columns_does_not_matter_and_extra_ones_are_left_out(tmp_path: 
     reverse.write_csv(path)
     checked = validate_file(path, CONTRACT, tmp_path)
     assert isinstance(checked, Validated)
-    assert checked.digests.tolist() == check(tmp_path, GOOD).digests.tolist()
+    assert checked.accepted.digests.tolist() == check(tmp_path, GOOD).accepted.digests.tolist()
     assert checked.notes == ("columns that the contract does not name were left out: 'new'",)
     strict = replace(CONTRACT, checks=Checks(extra_columns="reject"))
     rejection = validate_file(path, strict, tmp_path)
@@ -220,7 +221,7 @@ def test_files_that_are_no_tables_are_rejected(tmp_path: Path) -> None:
 def test_decimal_commas_of_a_whole_file(tmp_path: Path) -> None:
     lines = [g.replace(",", ";").replace("1200.5", "1200,5") for g in good_rows(2)]
     checked = check(tmp_path, *lines, header=HEADER.replace(",", ";"))
-    assert checked.columns["income"].values.tolist() == [1200.5, 1200.5]
+    assert checked.accepted.table()["income"].values.tolist() == [1200.5, 1200.5]
     told = replace(CONTRACT, file=FileFormat(decimal="."))
     assert ("income", "wrong_type") in found(check(tmp_path, *lines, header=HEADER.replace(",", ";"), contract=told))
 
@@ -246,7 +247,7 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path: Path) -> None:
         checked = validate_file(tmp_path / name, CONTRACT, tmp_path)
         assert isinstance(checked, Validated)
         assert checked.findings == ()
-        digests.append(checked.digests.tolist())
+        digests.append(checked.accepted.digests.tolist())
     assert digests[0] == digests[1] == digests[2]
 
 
@@ -267,8 +268,8 @@ def test_findings_never_show_personal_values(tmp_path: Path) -> None:
 def test_spoiled_lines_of_a_malformed_file(tmp_path: Path) -> None:
     checked = check(tmp_path, *good_rows(2), GOOD.replace("small", '"small'), GOOD)
     assert found(checked) == {(None, "malformed_row"): 1}
-    assert '"small' in json.loads(checked.quarantine[0])["values"]["line"]
-    assert checked.columns.rows == 3
+    assert '"small' in json.loads(apart(checked)[0])["values"]["line"]
+    assert checked.accepted.count == 3
 
 
 def test_batches_do_not_change_the_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,11 +277,11 @@ def test_batches_do_not_change_the_outcome(tmp_path: Path, monkeypatch: pytest.M
     whole = check(tmp_path, *lines)
     monkeypatch.setattr("mlops.data.reading.BATCH_ROWS", 7)
     parts = check(tmp_path, *lines)
-    assert parts.digests.tolist() == whole.digests.tolist()
+    assert parts.accepted.digests.tolist() == whole.accepted.digests.tolist()
     assert found(parts) == found(whole)
     assert [f.rows for f in parts.findings] == [f.rows for f in whole.findings]
-    assert len(parts.quarantine) == len(whole.quarantine)
-    assert parts.columns.names == whole.columns.names
+    assert len(apart(parts)) == len(apart(whole))
+    assert parts.accepted.table().names == whole.accepted.table().names
 
 
 @pytest.mark.parametrize(
