@@ -191,7 +191,9 @@ def duel(models: Path, *, graph: Callable[[int, int], onnx.ModelProto] | None = 
 
 
 def application(models: Path, **settings: Any) -> Application:
+    """An application whose challengers have half a minute: a busy machine must not cut a good one off."""
     values: dict[str, Any] = {"stack": "test", "models_dir": str(models), "pseudonym_key": b"k" * 32}
+    values["budget_ms"] = 30_000.0
     return Application(InferenceSettings(**{**values, **settings}))
 
 

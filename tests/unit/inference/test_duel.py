@@ -110,22 +110,22 @@ def test_without_a_route_the_challenger_is_not_run(folder: Path, printed: Printe
 
 
 @pytest.mark.parametrize(
-    ("graph", "error"),
+    ("graph", "error", "settings"),
     [
-        (failing, None),  # the name of onnxruntime's exception
-        (lambda c, o: linear(c, o, 1, nan_safe=False, bias=float("nan")), "not_finite"),
-        (endless, "budget"),
+        (failing, None, {}),  # the name of onnxruntime's exception
+        (lambda c, o: linear(c, o, 1, nan_safe=False, bias=float("nan")), "not_finite", {}),
+        (endless, "budget", {"budget_ms": 5.0}),
     ],
 )
 def test_a_bad_challenger_never_changes_the_answer_and_is_counted(
-    tmp_path: Path, printed: Printed, graph: Any, error: str | None
+    tmp_path: Path, printed: Printed, graph: Any, error: str | None, settings: dict[str, float]
 ) -> None:
     duel(tmp_path / "bad", graph=graph)
     duel(tmp_path / "good")
     rows = [TUMOUR_RECORD, {**TUMOUR_RECORD, "radius": 3}]
     expected = ask(application(tmp_path / "good"), rows)
     printed()
-    answer = ask(application(tmp_path / "bad", routes=routes(1.0), budget_ms=5.0), rows)
+    answer = ask(application(tmp_path / "bad", routes=routes(1.0), **settings), rows)
     (line,) = (x for x in printed() if x.get("kind"))
     assert versions(answer) == [CHAMPION] * 2
     assert [p["probabilities"] for p in answer["predictions"]] == [p["probabilities"] for p in expected["predictions"]]

@@ -75,8 +75,9 @@ def refused(token: str, **rules: Any) -> str:
 def test_a_good_token_of_each_kind_is_accepted() -> None:
     for private in (ED_PRIVATE, EC_PRIVATE):
         assert verifier().verify(signed(private=private)).subject == "user:ana"
-    token = jwt.encode(claims(), RSA_PRIVATE_PEM, algorithm="RS256", headers={"kid": "rsa-1"})
-    assert verifier().verify(token) == Principal("user:ana", frozenset({"predict"}), ("*",), claims()["exp"])
+    said = claims()
+    token = jwt.encode(said, RSA_PRIVATE_PEM, algorithm="RS256", headers={"kid": "rsa-1"})
+    assert verifier().verify(token) == Principal("user:ana", frozenset({"predict"}), ("*",), said["exp"])
 
 
 # The token chooses how it is verified ---------------------------------------------------------------
