@@ -105,7 +105,7 @@ def report_prefix(kind: str, model: str = "") -> str:
 
 def version_prefix(model: str, version: str) -> str:
     """One model version: ``model.onnx``, ``manifest.json``, ``baseline.json``, ``parity.npz``,
-    ``golden.json``, ``holdout.npz``, ``training.json``, ``evaluation.json``."""
+    ``golden.json``, ``holdout.npz``, ``training.json``, ``evaluation.json``, ``model_card.json``."""
     return f"models/{model}/{version}/"
 
 

@@ -16,7 +16,7 @@ from mlops.cli.output import when
 from mlops.cli.runs import wait_for
 from mlops.errors import MlopsError, NotFoundError
 
-models_app = typer.Typer(help="Versions of models: list (when nothing else is said), show, compare, import.")
+models_app = typer.Typer(help="Versions of models: list (when nothing else is said), show, card, compare, import.")
 
 Reason = Annotated[str, typer.Option(help="Why; kept in the ledger.")]
 Model = Annotated[str, typer.Argument(help="Name of the model.")]
@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
 
 @models_app.callback(invoke_without_command=True)
 def models(context: typer.Context) -> None:
-    """Versions of models: list (when nothing else is said), show, compare, import."""
+    """Versions of models: list (when nothing else is said), show, card, compare, import."""
     if context.invoked_subcommand is None:
         list_(context, model=None)
 
@@ -76,6 +76,44 @@ def show(context: typer.Context, model: Model, version: Version) -> None:
     rows += [[k, v] for k, v in sorted(manifest["metrics"].items())]
     rows += [[k, v] for k, v in sorted(manifest["lineage"].items()) if not isinstance(v, dict | list)]
     current.out.table(f"{model}/{version}", ["what", "value"], rows, elastic=["value"])
+
+
+@models_app.command("card")
+def card(
+    context: typer.Context,
+    model: Model,
+    version: Version,
+    out: Annotated[Path | None, typer.Option(help="Write the page (.html) or the JSON (.json) to this file.")] = None,
+) -> None:
+    """A version's model card: what it is for, what it was made from, how it was judged.
+
+    The JSON is in the schema of Amazon SageMaker Model Cards; the page needs nothing but a browser.
+
+    Example: `mlops models card churn 3f9c1f0a2b77 --out card.html`
+    """
+    import json
+
+    from mlops.objects import version_prefix
+
+    current = session(context)
+    _version(current, model, version)
+    body = current.workbench.artifacts.get(version_prefix(model, version) + "model_card.json")
+    if out is not None:
+        if out.suffix not in (".html", ".json"):
+            raise MlopsError(f"{out.name}: a card is written as .html or .json", code="usage")
+        out.write_bytes(current.workbench.artifacts.get(version_prefix(model, version) + f"model_card{out.suffix}"))
+        current.out.note(f"written: {out}")
+    found = json.loads(body)
+    current.out.result(found)
+    overview = {**found["model_overview"], **found["intended_uses"]}
+    rows = [[k.replace("_", " "), v if isinstance(v, str) else ", ".join(v)] for k, v in overview.items()]
+    current.out.table(f"{model}/{version}", ["what", "value"], rows, elastic=["value"])
+    for group in found["evaluation_details"][0]["metric_groups"]:
+        values = [
+            [m["name"], m["value"], m.get("notes", "")] for m in group["metric_data"] if m["type"] != "linear_graph"
+        ]
+        if values:
+            current.out.table(group["name"], [group["name"], "value", "notes"], values, elastic=["notes"])
 
 
 @models_app.command("compare")

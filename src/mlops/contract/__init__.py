@@ -2,6 +2,7 @@
 
 from mlops.contract.model import (
     Capture,
+    Card,
     Checks,
     Contract,
     Decision,
@@ -17,6 +18,7 @@ from mlops.contract.model import (
 
 __all__ = [
     "Capture",
+    "Card",
     "Checks",
     "Contract",
     "Decision",

@@ -118,6 +118,20 @@ class Gates:
 
 
 @dataclass(frozen=True, slots=True)
+class Card:
+    """What only people know of a model, for its model card. ``factors``: what its quality depends on."""
+
+    owner: str = ""
+    purpose: str = ""
+    intended_uses: str = ""
+    factors: str = ""
+    risk_rating: Literal["Unknown", "Low", "Medium", "High"] = "Unknown"
+    risk_explanation: str = ""
+    ethical_considerations: str = ""
+    caveats: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Drift:
     """When is a population different. ``threshold`` is for the effect size of the method chosen per column
     (PSI by default), ``significance`` for the false-discovery rate over columns; a feature drifts when both
@@ -199,6 +213,7 @@ class Contract:
     retrain: Retrain = field(default_factory=Retrain)
     release: Release = field(default_factory=Release)
     capture: Capture = field(default_factory=Capture)
+    card: Card = field(default_factory=Card)
 
     @property
     def metric(self) -> str:
@@ -237,6 +252,7 @@ class Contract:
             "retrain": Retrain,
             "release": Release,
             "capture": Capture,
+            "card": Card,
         }
         values: dict[str, Any] = {}
         known = {f.name for f in fields(cls)}

@@ -46,6 +46,13 @@ _TEXT_FIELDS = {
     ("retrain", "quiet_hours"),
     ("training", "recipe"),
     ("gates", "fairness", "*", "attribute"),
+    ("card", "owner"),
+    ("card", "purpose"),
+    ("card", "intended_uses"),
+    ("card", "factors"),
+    ("card", "risk_explanation"),
+    ("card", "ethical_considerations"),
+    ("card", "caveats"),
 }
 
 _INTEGER = re.compile(r"[-+]?[0-9]+")

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from mlops.contract import Contract
 from mlops.errors import NotFoundError
+from mlops.evaluation import card
 from mlops.evaluation.evaluate import Bundle, Evaluation, evaluate
 from mlops.evaluation.report import render
 from mlops.manifest import Manifest
@@ -55,7 +57,7 @@ class Evaluate:
         serving = self.registry.in_state(model, "champion")
         champion = self._bundle(model, serving.version, ("holdout.npz",)) if serving else None
         result = evaluate(contract, candidate, champion)
-        report_key = self._store(result)
+        report_key = self._store(contract, candidate.manifest, result)
         self._tell(result, run_id, contract.digest(), candidate.manifest)
         body = result.to_dict()
         keys = ("status", "model", "version", "champion", "checks", "reasons", "metrics")
@@ -67,19 +69,18 @@ class Evaluate:
         files = {name: self.artifacts.get(prefix + name) for name in names if self.artifacts.exists(prefix + name)}
         return Bundle(manifest, self.artifacts.get(prefix + "model.onnx"), files)
 
-    def _store(self, result: Evaluation) -> str:
+    def _store(self, contract: Contract, manifest: Manifest, result: Evaluation) -> str:
         prefix = version_prefix(result.model, result.version)
         now = self.clock().isoformat(timespec="seconds")
         body = {**result.to_dict(), "time": now}
         page = render(result, time=now)
-        for name, content in result.files.items():
+        described = card.to_json(contract, manifest, result)
+        files = {**result.files, "evaluation.json": _json(body), "model_card.json": _json(described)}
+        for name, content in files.items():
             self.artifacts.put(prefix + name, content, content_type="application/json")
-        self.artifacts.put(
-            prefix + "evaluation.json",
-            json.dumps(body, ensure_ascii=False, indent=1, allow_nan=False).encode(),
-            content_type="application/json",
-        )
-        self.artifacts.put(prefix + "evaluation.html", page.encode(), content_type="text/html; charset=utf-8")
+        pages = {"evaluation.html": page, "model_card.html": card.render(contract, manifest, result, time=now)}
+        for name, text in pages.items():
+            self.artifacts.put(prefix + name, text.encode(), content_type="text/html; charset=utf-8")
         return prefix + "evaluation.html"
 
     def _tell(self, result: Evaluation, run_id: str, contract_digest: str, manifest: Manifest) -> None:
@@ -102,3 +103,7 @@ class Evaluate:
                 id=f"evaluate-{run_id}-{result.version}",
             )
         )
+
+
+def _json(body: Any) -> bytes:
+    return json.dumps(body, ensure_ascii=False, indent=1, allow_nan=False).encode()

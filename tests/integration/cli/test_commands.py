@@ -39,6 +39,13 @@ COST = {
     "list_usd": "0.05", "complete": False, "unknown": ["kms-requests"], "billed_usd": None, "budget_state": "ok",
     "report_key": "reports/cost/a.json", "html_key": "reports/cost/a.html",
 }  # fmt: skip
+CARD = {
+    "model_overview": {"model_id": f"{MODEL}/aaaaaaaaaaaa", "model_artifact": ["model.onnx"]},
+    "intended_uses": {"risk_rating": "Low"},
+    "evaluation_details": [
+        {"metric_groups": [{"name": "metrics", "metric_data": [{"name": "roc_auc", "type": "number", "value": 0.9}]}]}
+    ],
+}
 DRIFT = {
     "results": [
         {
@@ -68,6 +75,8 @@ def stack(account, capsys):
         manifest = {"metrics": {"roc_auc": auc}, "lineage": {"code": "abc", "seed": 1, "parameters": {}}}
         bench.artifacts.put(version_prefix(MODEL, version) + "manifest.json", json.dumps(manifest).encode())
         bench.artifacts.put(version_prefix(MODEL, version) + "evaluation.html", b"<!doctype html>judged")
+        bench.artifacts.put(version_prefix(MODEL, version) + "model_card.json", json.dumps(CARD).encode())
+        bench.artifacts.put(version_prefix(MODEL, version) + "model_card.html", b"<!doctype html>card")
     bench.registry.advance_dataset(DatasetVersion(MODEL, "cd80cc05ddd90604", ("p1",), 569), None)
     for name in ("old", "new"):
         bench.data.put(report_prefix("ingest", MODEL) + f"{name}.html", b"<!doctype html>" + name.encode())
@@ -115,6 +124,7 @@ CALLS: dict[str, tuple[list[str], int, str]] = {
     "logs": (["predict"], 0, "message"),
     "models list": ([], 0, "state"),
     "models show": ([MODEL, "aaaaaaaaaaaa"], 0, "manifest"),
+    "models card": ([MODEL, "aaaaaaaaaaaa"], 0, "model_overview"),
     "models compare": ([MODEL, "aaaaaaaaaaaa", "bbbbbbbbbbbb"], 0, "second"),
     "models import": (["absent", "--reason", "x"], 1, "error"),
     "ledger list": ([], 0, "sequence"),
@@ -230,6 +240,18 @@ def test_models(said):
     assert "seed" in said("models", "show", MODEL, "aaaaaaaaaaaa")
     compared = said("models", "compare", MODEL, "aaaaaaaaaaaa", "bbbbbbbbbbbb")
     assert "0.05" in compared
+
+
+def test_a_model_card_is_shown_and_written(said, tmp_path):
+    shown = said("models", "card", MODEL, "aaaaaaaaaaaa", "--out", str(tmp_path / "card.html"))
+    assert "risk rating" in shown
+    assert "roc_auc" in shown
+    assert (tmp_path / "card.html").read_bytes() == b"<!doctype html>card"
+    said("models", "card", MODEL, "aaaaaaaaaaaa", "--out", str(tmp_path / "card.json"))
+    assert json.loads((tmp_path / "card.json").read_bytes()) == CARD
+    assert (
+        said("models", "card", MODEL, "aaaaaaaaaaaa", "--out", "card.txt", "--json", code=1)["error"]["code"] == "usage"
+    )
 
 
 def test_the_ledger_is_verified_and_exported(said, stack):
