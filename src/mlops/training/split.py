@@ -7,6 +7,7 @@ the champion on rows that the champion was not trained on either, but for those 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -52,9 +53,11 @@ def holdout(contract: Contract, data: Dataset) -> tuple[Index, Index, Kind]:
     kind = kind_of(contract, data)
     share = contract.training.test_share
     if kind == "time":
-        newest_last = np.argsort(_time(data), kind="stable")
+        when = _time(data)
+        newest_last = np.argsort(when, kind="stable")
+        (cut,) = _between_times(when[newest_last], [data.rows - _count(data.rows, share)])
         out = np.zeros(data.rows, dtype=bool)
-        out[newest_last[data.rows - _count(data.rows, share) :]] = True
+        out[newest_last[cut:]] = True
     elif kind == "group":
         out = _lowest_groups(mix(_groups(data) ^ np.uint64(contract.training.seed)), share)
     else:
@@ -69,8 +72,10 @@ def folds(contract: Contract, data: Dataset, kind: Kind) -> list[tuple[Index, In
     """Cross-validation folds over ``data`` as (train, test) positions; for time, each test follows its train."""
     count = max(2, contract.training.folds)
     if kind == "time":
-        order = np.argsort(_time(data), kind="stable")
-        edges = np.linspace(0, data.rows, count + 2).astype(np.int64)
+        when = _time(data)
+        order = np.argsort(when, kind="stable")
+        inner = _between_times(when[order], np.linspace(0, data.rows, count + 2).astype(np.int64)[1:-1])
+        edges = [0, *inner, data.rows]
         pairs = [(order[: edges[i]], order[edges[i] : edges[i + 1]]) for i in range(1, count + 1)]
     else:
         if kind == "group":
@@ -81,7 +86,8 @@ def folds(contract: Contract, data: Dataset, kind: Kind) -> list[tuple[Index, In
             strata = data.target if kind == "stratified" else np.zeros(data.rows, dtype=np.int64)
             for value in np.unique(strata):
                 members = np.flatnonzero(strata == value)
-                number[members[np.argsort(hashes[members], kind="stable")]] = np.arange(len(members)) % count
+                # by the rank among different hashes: equal rows stay in one fold
+                number[members] = np.unique(hashes[members], return_inverse=True)[1] % count
         pairs = [(np.flatnonzero(number != i), np.flatnonzero(number == i)) for i in range(count)]
     return [(a, b) for a, b in pairs if _usable(contract, data.target[a], data.target[b])]
 
@@ -97,6 +103,21 @@ def _time(data: Dataset) -> npt.NDArray[np.float64]:
     if data.order is None:  # kind_of has refused this
         raise NotTrainableError("a split by time needs the contract's timestamp")
     return np.where(np.isnan(data.order), -np.inf, data.order)
+
+
+def _between_times(ordered: npt.NDArray[np.float64], cuts: Sequence[int] | Index) -> list[int]:
+    """Each cut moved to the nearest place where the time changes, so that rows of one moment stay on one side; the
+    later place of two as near. Where all times are equal the cuts stay."""
+    places = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
+    if not len(places):
+        return [int(cut) for cut in cuts]
+    return [_nearest(places, int(cut)) for cut in cuts]
+
+
+def _nearest(places: Index, cut: int) -> int:
+    at = int(np.searchsorted(places, cut))
+    near = places[max(0, at - 1) : at + 1]
+    return int(min(near, key=lambda place: (abs(int(place) - cut), -int(place))))
 
 
 def _count(rows: int, share: float) -> int:

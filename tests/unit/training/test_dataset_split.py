@@ -163,6 +163,45 @@ def test_a_time_split_holds_out_the_newest_and_folds_look_forward() -> None:
         assert np.nanmax(part.order[before]) < np.nanmin(part.order[after])  # type: ignore[index]
 
 
+def test_rows_of_one_moment_lie_on_one_side_of_a_time_split() -> None:
+    contract, table = example("regression", split="time")
+    contract = replace(contract, timestamp="when")
+    days = np.repeat(np.arange(20_000.0, 20_020.0), 20)  # 20 days of 20 rows; the share of rows cuts within a day
+    days[:7] = np.nan
+    contract = replace(contract, training=replace(contract.training, test_share=0.23))
+    data = prepare(contract, with_columns(table, Column("when", "date", days)))
+    assert data.order is not None
+
+    train, test, kind = holdout(contract, data)
+    assert not set(data.order[train]) & set(data.order[test])
+    assert len(test) == 100  # 92 rows were asked for; 80 or 100 make whole days
+    assert np.isnan(data.order[train]).sum() == 7
+    part = data.take(train)
+    assert part.order is not None
+    pairs = folds(contract, part, kind)
+    assert len(pairs) == contract.training.folds
+    for before, after in pairs:
+        assert np.nanmax(part.order[before]) < part.order[after].min()
+
+
+def test_a_data_set_of_one_moment_can_still_be_cut() -> None:
+    contract, table = example("regression", split="time")
+    contract = replace(contract, timestamp="when")
+    data = prepare(contract, with_columns(table, Column("when", "date", np.full(400, 20_000.0))))
+    train, test, _ = holdout(contract, data)
+    assert (len(train), len(test)) == (300, 100)
+
+
+@pytest.mark.parametrize("kind", ["random", "stratified"])
+def test_equal_rows_lie_in_one_fold(kind: str) -> None:
+    contract, table = example("regression" if kind == "random" else "binary", rows=90)
+    thrice = table.take(np.tile(np.arange(90), 3))
+    data = prepare(contract, thrice)
+    hashes = row_hash(data.matrix, data.target, 0)
+    for train, test in folds(contract, data, kind):  # type: ignore[arg-type]
+        assert not set(hashes[train]) & set(hashes[test])
+
+
 @pytest.mark.parametrize("kind", ["group", "time"])
 def test_a_split_that_the_data_cannot_give_is_refused(kind: str) -> None:
     contract, table = example(split=kind)
