@@ -12,13 +12,15 @@ import orjson
 from mlops.capture.reading import CaptureLine, read
 from mlops.contract import Contract
 from mlops.drift import report, traffic
-from mlops.drift.decision import Verdict, confirmed, decide
+from mlops.drift.decision import Verdict, confirmed, decide, reference
 from mlops.errors import MlopsError, NotFoundError
 from mlops.features.columns import Columns
 from mlops.objects import ObjectStore, part_prefix, report_prefix, version_prefix
 from mlops.registry.entities import LedgerDraft, ModelVersion, Record
 from mlops.registry.ports import Ledger, Registry
+from mlops.statistics import season as seasons
 from mlops.statistics.baseline import Baseline, BaselineError, Counts, accumulate, empty, merge
+from mlops.statistics.season import Days, Slots, Unit
 
 ACTOR = "function:drift_check"
 KIND = "drift"
@@ -127,9 +129,14 @@ class DriftCheck:
         if known is not None:
             return known
         table = Columns.load(self.data.get(part_prefix(model, part_id) + "columns.npz"))
+        days = _times(table, contract.timestamp)
         table = table.select([n for n in table.names if n not in {*contract.key, contract.timestamp, *contract.ignore}])
         job = _Job(contract, champion, check_id, "dataset", f"rows of upload {part_id}")
-        return self._check(job, lambda baseline: (accumulate(baseline, table), ()))
+        return self._check(
+            job,
+            lambda baseline: (accumulate(baseline, table), ()),
+            lambda unit: seasons.of_rows(unit, days) if days is not None else None,
+        )
 
     def window(self, model: str, hours: float | None = None, until: datetime | None = None) -> Outcome:
         """Check the traffic of the last ``hours`` (default: the contract's) before ``until`` (default: now), and
@@ -160,7 +167,11 @@ class DriftCheck:
                 return known
             what = f"traffic from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
             job = _Job(contract, champion, check_id, "window", what)
-            outcome = self._check(job, lambda baseline: self._count(contract, baseline, start, end))
+            outcome = self._check(
+                job,
+                lambda baseline: self._count(contract, baseline, start, end),
+                lambda unit: seasons.between(unit, start.timestamp() / 86_400, end.timestamp() / 86_400),
+            )
         self._announce(outcome)
         return outcome
 
@@ -202,7 +213,12 @@ class DriftCheck:
         )
         return counts, notes
 
-    def _check(self, job: _Job, count: Callable[[Baseline], tuple[Counts, tuple[str, ...]]]) -> Outcome:
+    def _check(
+        self,
+        job: _Job,
+        count: Callable[[Baseline], tuple[Counts, tuple[str, ...]]],
+        slots: Callable[[Unit], Slots | None],
+    ) -> Outcome:
         model, version, policy = job.contract.name, job.champion.version, job.contract.drift
         try:
             baseline = self._baseline(job.champion)
@@ -210,7 +226,9 @@ class DriftCheck:
             text = f"Version {version} has no baseline that can be used: {error.message}"
             return self._keep(Outcome(model, job.check_id, "insufficient", job.task, version=version, explanation=text))
         counts, extra = count(baseline)
-        verdict = decide(baseline, counts, policy)
+        of_window = slots(baseline.season.unit) if baseline.season else None
+        verdict = decide(baseline, counts, policy, of_window)
+        baseline = reference(baseline, policy, of_window)
         counted = self._counts_as_drift(job, verdict)
         text = verdict.explanation
         if verdict.status == "drift" and not counted:
@@ -292,3 +310,10 @@ class DriftCheck:
         detail = outcome.to_dict()
         detail["drifted"] = detail["drifted"][:3]
         self.events.put(EVENT, detail)
+
+
+def _times(table: Columns, timestamp: str | None) -> Days | None:
+    """When each row is of, in days since 1970; None when the rows do not say."""
+    if timestamp is None or timestamp not in table or table[timestamp].type != "date":
+        return None
+    return table[timestamp].values

@@ -1,9 +1,9 @@
 """From counts to a decision that people can trust.
 
 A feature drifts when **both** hold: the difference is large (effect size, sampling noise taken out, at or above the
-contract's threshold) and it cannot be chance (p-value below the contract's significance after Benjamini and
-Hochberg's correction over all tests of the check). Large windows make everything significant, small ones make
-everything look large; asking for both answers each.
+contract's threshold, or above what periods of the training data itself showed) and it cannot be chance (p-value below
+the contract's significance after Benjamini and Hochberg's correction over all tests of the check). Large windows make
+everything significant, small ones make everything look large; asking for both answers each.
 
 Pairs of columns are judged by the same rule, by their correlation: that sees what no single column shows.
 
@@ -26,6 +26,7 @@ from mlops.drift.significance import change_of_rate, homogeneity
 from mlops.drift.special import adjusted
 from mlops.statistics.axis import Axis
 from mlops.statistics.baseline import Baseline, BaselineError, Counts
+from mlops.statistics.season import Slots
 from mlops.statistics.tally import Tally
 
 Status = Literal["insufficient", "ok", "drift"]
@@ -134,8 +135,11 @@ class Verdict:
         }
 
 
-def decide(baseline: Baseline, counts: Counts, policy: Drift) -> Verdict:
+def decide(baseline: Baseline, counts: Counts, policy: Drift, slots: Slots | None = None) -> Verdict:
     """Compare ``counts`` with what ``baseline`` was trained on.
+
+    ``slots``: the hours, weekdays or months that the counted rows are of; the training rows of the same are taken
+    where the baseline knows them (:func:`reference`).
 
     Raises
     ------
@@ -145,6 +149,7 @@ def decide(baseline: Baseline, counts: Counts, policy: Drift) -> Verdict:
     if counts.reference != baseline.reference:
         raise BaselineError(f"counts on baseline {counts.reference} cannot be compared with {baseline.reference}")
     notes = _notes(baseline, counts, policy)
+    baseline = reference(baseline, policy, slots, notes)
     least = max(2, policy.min_rows)
     if counts.rows < least or baseline.counts.rows < 2:
         short = f"{counts.rows} rows in the window, at least {least} are needed to say anything"
@@ -154,8 +159,17 @@ def decide(baseline: Baseline, counts: Counts, policy: Drift) -> Verdict:
 
     weights = _weights(baseline, counts)
     drafts: list[Finding] = []
-    for axis, old, new in zip(baseline.axes, baseline.counts.tallies, counts.tallies, strict=True):
-        drafts += _compare(_Pair(axis, old, new, weights.get((axis.role, axis.name), 0.0)), counts, policy, notes)
+    unrest = baseline.unrest
+    for i, (axis, old, new) in enumerate(zip(baseline.axes, baseline.counts.tallies, counts.tallies, strict=True)):
+        pair = _Pair(
+            axis,
+            old,
+            new,
+            weights.get((axis.role, axis.name), 0.0),
+            threshold=max(policy.threshold, unrest.columns[i] if unrest else 0.0),
+            missing_threshold=max(policy.threshold / 2, unrest.missing[i] if unrest else 0.0),
+        )
+        drafts += _compare(pair, counts, policy, notes)
     # A column that is gone is seen, not tested; it takes no part in the correction for many tests.
     tested = [f for f in drafts if f.method not in (VANISHED, TYPE)]
     corrected = iter(adjusted([f.p_value for f in tested]))
@@ -174,6 +188,22 @@ def decide(baseline: Baseline, counts: Counts, policy: Drift) -> Verdict:
     return Verdict("drift" if drifted else "ok", share, counts.rows, tuple(findings), tuple(notes), explanation)
 
 
+def reference(baseline: Baseline, policy: Drift, slots: Slots | None, notes: list[str] | None = None) -> Baseline:
+    """The baseline with the counts of the given slots alone, where that makes a difference and leaves rows enough;
+    what was done is added to ``notes``."""
+    if baseline.season is None or slots is None or slots.whole:
+        return baseline
+    chosen = baseline.during(slots)
+    known = slots.positions <= baseline.season.slots.keys()
+    if not known or chosen.counts.rows < max(2, policy.min_rows):
+        if notes is not None:
+            notes.append(f"Training has too few rows of the same {slots.unit}s ({slots}) to compare with them alone.")
+        return baseline
+    if notes is not None:
+        notes.append(f"Compared with the {chosen.counts.rows} training rows of the same {slots.unit}s: {slots}.")
+    return chosen
+
+
 def confirmed(current: bool, earlier: Sequence[bool], *, needed: int, windows: int) -> bool:
     """Whether drift counts: in at least ``needed`` of the last ``windows`` checks, this one included, and in this
     one. ``earlier``: newest first, checks with too few rows left out."""
@@ -189,6 +219,8 @@ class _Pair:
     old: Tally
     new: Tally
     weight: float
+    threshold: float
+    missing_threshold: float
 
     def finding(self, measured: methods.Measured, p_value: float, text: str, *, certain: bool = False) -> Finding:
         return Finding(
@@ -217,16 +249,16 @@ def _compare(pair: _Pair, counts: Counts, policy: Drift, notes: list[str]) -> li
         text = f"{axis.name} is no longer {'of type ' + axis.type if mistyped else 'there'}"
         gone = methods.Measured(TYPE if mistyped else VANISHED, 1.0, 0.0, 1.0, 1.0)
         return [pair.finding(gone, 0.0, text, certain=True)]
-    return _missing_values(pair, policy) + _values(pair, policy, notes)
+    return _missing_values(pair) + _values(pair, policy, notes)
 
 
-def _missing_values(pair: _Pair, policy: Drift) -> list[Finding]:
+def _missing_values(pair: _Pair) -> list[Finding]:
     old, new = pair.old, pair.new
     if not (old.known and new.known and (old.missing or new.missing)):
         return []
     now, was = new.missing / new.known, old.missing / old.known
     text = f"{_called(pair.axis)} is missing in {_percent(now)} of rows, was {_percent(was)}"
-    measured = methods.Measured(MISSING_RATE, now - was, 0.0, abs(now - was), policy.threshold / 2)
+    measured = methods.Measured(MISSING_RATE, now - was, 0.0, abs(now - was), pair.missing_threshold)
     return [pair.finding(measured, change_of_rate(old.missing, old.known, new.missing, new.known), text)]
 
 
@@ -242,9 +274,7 @@ def _values(pair: _Pair, policy: Drift, notes: list[str]) -> list[Finding]:
         return []
     compared = cells_of.compared(axis, old, new)
     wanted = policy.methods.get(axis.name)
-    measured = methods.measure(
-        compared, threshold=policy.threshold, method=wanted if wanted in methods.METHODS else None
-    )
+    measured = methods.measure(compared, threshold=pair.threshold, method=wanted if wanted in methods.METHODS else None)
     return [pair.finding(measured, homogeneity(compared), _describe(axis, old, new))]
 
 
@@ -256,6 +286,7 @@ def _relations(
     relations, old, new = baseline.relations, baseline.counts.pairs, counts.pairs
     if relations is None or old is None or new is None:
         return []
+    normal = dict(zip(relations.pairs, baseline.unrest.pairs, strict=True)) if baseline.unrest else {}
     drafts = []
     for change in relations_of.compare(relations, old, new):
         names = [baseline.axes[relations.scores[i].axis].name for i in change.pair]
@@ -270,7 +301,7 @@ def _relations(
                 value=change.value,
                 noise=change.noise,
                 effect=change.effect,
-                threshold=policy.threshold,
+                threshold=max(policy.threshold, normal.get(change.pair, 0.0)),
                 p_value=change.p_value,
                 q_value=change.p_value,
                 drifted=False,
@@ -309,6 +340,14 @@ def _notes(baseline: Baseline, counts: Counts, policy: Drift) -> list[str]:
         notes.append(f"New columns that the model does not know: {', '.join(counts.unknown)}.")
     if baseline.relations is None:
         notes.append("The baseline keeps no pairs of columns, so correlations were not compared; a new training does.")
+    unrest = baseline.unrest
+    if unrest:
+        raised = [a.name for a, v in zip(baseline.axes, unrest.columns, strict=True) if v > policy.threshold]
+        if raised:
+            notes.append(
+                f"Thresholds are higher where training itself changes as much within {unrest.days:.3g} days: "
+                f"{', '.join(raised)}."
+            )
     private = [a.name for a in baseline.axes if a.kind == "private"]
     if private:
         notes.append(f"Values not compared because they are personal data: {', '.join(private)}.")

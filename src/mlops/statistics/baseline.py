@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, reduce
 from typing import Any
 
@@ -32,6 +32,7 @@ from mlops.statistics import relations as relations_of
 from mlops.statistics import tally as tallies
 from mlops.statistics.axis import BINS, Axis, BaselineError
 from mlops.statistics.relations import Pairs, Relations
+from mlops.statistics.season import Slots, Unit, read_unit
 from mlops.statistics.tally import Tally
 
 __all__ = ["Baseline", "BaselineError", "Counts", "accumulate", "build", "empty", "merge", "merge_all"]
@@ -86,12 +87,41 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Season:
+    """The training data's counts by slots of a unit of time (:mod:`mlops.statistics.season`); slots without rows are
+    not there."""
+
+    unit: Unit
+    slots: Mapping[int, Counts]
+
+
+@dataclass(frozen=True)
+class Unrest:
+    """The furthest that a period of the training data lies from the rest of it: drift is what goes beyond.
+
+    Attributes
+    ----------
+    columns : population stability index, sampling noise taken out, one an axis.
+    missing : change of the share of missing values, one an axis.
+    pairs : as ``columns``, of the correlation of each watched pair.
+    days, periods : how long the periods were, and how many.
+    """
+
+    columns: tuple[float, ...]
+    missing: tuple[float, ...]
+    pairs: tuple[float, ...]
+    days: float
+    periods: int
+
+
+@dataclass(frozen=True)
 class Baseline:
     """Axes and counts of the data that a model version was trained on.
 
     ``importance``: feature -> weight from 0, for deciding how much a feature's drift matters; may be empty.
     ``model`` and ``version`` say whose baseline it is, where known. ``relations``: the pairs of columns that are
-    watched; None in a baseline from before there were any, or when no two columns vary.
+    watched; None in a baseline from before there were any, or when no two columns vary. ``season`` and ``unrest``:
+    what was learned from the training rows' times; None without times, or with too few to learn from.
     """
 
     axes: tuple[Axis, ...]
@@ -100,6 +130,8 @@ class Baseline:
     model: str = ""
     version: str = ""
     relations: Relations | None = None
+    season: Season | None = None
+    unrest: Unrest | None = None
 
     @cached_property
     def reference(self) -> str:
@@ -114,8 +146,13 @@ class Baseline:
         """The same with its owner's name, and feature weights if given."""
         return replace(self, model=model, version=version, importance=importance or self.importance)
 
+    def during(self, slots: Slots) -> Baseline:
+        """The same with the counts of these slots alone; itself when it has none of them."""
+        parts = [self.season.slots[p] for p in sorted(slots.positions) if p in self.season.slots] if self.season else []
+        return replace(self, counts=reduce(merge, parts)) if parts else self
+
     def to_dict(self) -> dict[str, Any]:
-        return {
+        document: dict[str, Any] = {
             "schema": SCHEMA,
             "model": self.model,
             "version": self.version,
@@ -125,12 +162,15 @@ class Baseline:
             "columns": [
                 a.to_dict() | {"tally": t.to_dict()} for a, t in zip(self.axes, self.counts.tallies, strict=True)
             ],
-            **(
-                {"relations": self.relations.to_dict() | {"sums": self.counts.pairs.to_dict()}}
-                if self.relations and self.counts.pairs
-                else {}
-            ),
         }
+        if self.relations and self.counts.pairs:
+            document["relations"] = self.relations.to_dict() | {"sums": self.counts.pairs.to_dict()}
+        if self.season:
+            slots = {str(slot): counts.to_dict() for slot, counts in self.season.slots.items()}
+            document["season"] = {"unit": self.season.unit, "slots": slots}
+        if self.unrest:
+            document["unrest"] = asdict(self.unrest)
+        return document
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Baseline:
@@ -166,6 +206,8 @@ class Baseline:
             str(data.get("model", "")),
             str(data.get("version", "")),
             relations,
+            _season(data.get("season"), axes, reference),
+            _unrest(data.get("unrest"), len(axes), len(relations.pairs) if relations else 0),
         )
 
 
@@ -296,6 +338,16 @@ def merge(a: Counts, b: Counts) -> Counts:
     )
 
 
+def without(whole: Counts, part: Counts) -> Counts:
+    """Counts of ``whole`` without those of a part of it."""
+    return replace(
+        whole,
+        rows=whole.rows - part.rows,
+        tallies=tuple(tallies.without(x, y) for x, y in zip(whole.tallies, part.tallies, strict=True)),
+        pairs=whole.pairs.minus(part.pairs) if whole.pairs and part.pairs else None,
+    )
+
+
 def merge_all(baseline: Baseline, parts: Iterable[Counts]) -> Counts:
     """All parts together; no rows when there are none."""
     return reduce(merge, parts, empty(baseline))
@@ -331,6 +383,33 @@ def _relations(data: Any, axes: int) -> tuple[Relations | None, Pairs | None]:
     if len(sums.rows) != len(relations.pairs):
         raise BaselineError("baseline: sums do not fit the pairs of columns")
     return relations, sums
+
+
+def _season(data: Any, axes: Sequence[Axis], reference: str) -> Season | None:
+    if not data:
+        return None
+    try:
+        season = Season(read_unit(data["unit"]), {int(k): Counts.from_dict(c) for k, c in data["slots"].items()})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BaselineError(f"baseline: its seasons cannot be read ({error})") from error
+    for counts in season.slots.values():
+        fits = [len(t.counts) for t in counts.tallies] == [a.cells for a in axes]
+        if counts.reference != reference or not fits:
+            raise BaselineError("baseline: its seasons were counted on other bins")
+    return season
+
+
+def _unrest(data: Any, axes: int, pairs: int) -> Unrest | None:
+    if not data:
+        return None
+    try:
+        columns, missing, between = (tuple(float(v) for v in data[n]) for n in ("columns", "missing", "pairs"))
+        unrest = Unrest(columns, missing, between, float(data["days"]), int(data["periods"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BaselineError(f"baseline: what its periods differ by cannot be read ({error})") from error
+    if (len(columns), len(missing), len(between)) != (axes, axes, pairs):
+        raise BaselineError("baseline: what its periods differ by does not fit its columns")
+    return unrest
 
 
 def _digest(axes: Sequence[Axis], relations: Relations | None = None) -> str:

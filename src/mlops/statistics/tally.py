@@ -215,6 +215,21 @@ def merge(a: Tally, b: Tally) -> Tally:
 _FINE_ROWS, _COARSE_ROWS = 2**12, 2 ** (53 - 2 * _LIMB)
 
 
+def without(whole: Tally, part: Tally) -> Tally:
+    """The counts of ``whole`` without those of a part of it. Its range stays that of the whole."""
+    if len(whole.counts) != len(part.counts):
+        raise BaselineError("two tallies of different axes cannot be subtracted")
+    return Tally(
+        counts=tuple(x - y for x, y in zip(whole.counts, part.counts, strict=True)),
+        minimum=whole.minimum,
+        maximum=whole.maximum,
+        **{name: getattr(whole, name) - getattr(part, name) for name in _ADDED},
+    )
+
+
+_ADDED = ("below", "above", "other", "missing", "absent", "infinite", "total", "coarse", "square")
+
+
 def _sums(axis: Axis, finite: npt.NDArray[np.float64]) -> tuple[int, int, int]:
     """Sums of fine points, coarse points and squared coarse points of sorted finite values."""
     limit, scale = 2.0**52, math.ldexp(1.0, -axis.exponent) if abs(axis.exponent) <= 1000 else math.inf

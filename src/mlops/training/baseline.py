@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlops.contract import Contract
+from mlops.drift.learning import learn
 from mlops.statistics.baseline import build
 from mlops.training.dataset import Dataset
 
@@ -18,7 +19,7 @@ FloatArray = npt.NDArray[np.float64]
 def baseline_json(
     contract: Contract, version: str, data: Dataset, scores: FloatArray, importance: Mapping[str, float]
 ) -> bytes:
-    """``baseline.json`` of a version over all its rows."""
+    """``baseline.json`` of a version over all its rows, with what their times tell where there are any."""
     baseline = build(
         contract.features,
         data.table,
@@ -28,4 +29,14 @@ def baseline_json(
         importance=importance,
         pairs=True,
     )
+    timed = contract.timestamp is not None and data.order is not None and data.table[contract.timestamp].type == "date"
+    if timed and data.order is not None:
+        baseline = learn(
+            baseline,
+            data.table,
+            data.order,
+            scores,
+            window_days=contract.drift.window_hours / 24,
+            min_rows=contract.drift.min_rows,
+        )
     return json.dumps(baseline.labelled(contract.name, version).to_dict(), ensure_ascii=False).encode()

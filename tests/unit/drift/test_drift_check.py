@@ -13,6 +13,7 @@ import pytest
 from functions.drift_check import app
 from mlops.contract import Contract, Drift, Target
 from mlops.drift.check import DriftCheck
+from mlops.drift.learning import learn
 from mlops.errors import MlopsError, NotFoundError
 from mlops.features.columns import Column, Columns, category_column
 from mlops.features.spec import Feature
@@ -173,6 +174,31 @@ def test_a_data_set_is_checked_against_the_champion_labels_included():
     assert "diagnosis" in {f["feature"] for f in document["verdict"]["findings"]}
     assert "patient" not in document["counts"]["unknown"]
     assert world.events.put_events == []  # the pipeline hands the answer on itself
+
+
+def test_the_season_of_an_upload_is_that_of_its_rows_and_of_a_window_its_own():
+    """Radius follows the hour. An upload of nights, and a window of one, are compared with nights."""
+
+    def timed(days: np.ndarray, seed: int) -> Columns:
+        table = data(len(days), seed=seed)
+        radius = Column("radius", "number", table["radius"].values + 6 * np.sin(2 * np.pi * days))
+        return Columns((Column("at", "date", days), radius, *table.columns[1:]))
+
+    world = World(replace(CONTRACT, timestamp="at"))
+    days = 20_000 + np.arange(0, 20, 1 / 200)
+    table = timed(days, 1)
+    baseline = learn(
+        build(FEATURES, table, target=table["diagnosis"]), table, days, None, window_days=1.0, min_rows=100
+    )
+    world.put_baseline(baseline.labelled(MODEL, VERSION).to_dict())
+    night = timed(20_030 + np.arange(0, 0.25, 1 / 1200), 2)
+    world.put_part("night", night)
+    world.put_part("untimed", night.select([n for n in night.names if n != "at"]))
+    assert [world.check.dataset(MODEL, p).status for p in ("night", "untimed")] == ["ok", "drift"]
+    world.capture(300, hours_ago=11)
+    outcome = world.check.window(MODEL, hours=6, until=datetime(2026, 3, 2, 6, tzinfo=UTC))
+    document = world.data.json(outcome.report_key.replace(".html", ".json"))
+    assert any("same hours: 00:00" in note for note in document["notes"])
 
 
 def test_a_check_asked_twice_is_one_check():
