@@ -12,7 +12,7 @@ from mlops.aws.objects import S3Objects
 from mlops.aws.observe import metric, observed
 from mlops.aws.registry import DynamoRegistry
 from mlops.drift.check import DriftCheck
-from mlops.drift.request import Dataset, parse
+from mlops.drift.request import Dataset, Failed, Past, Plan, Timeline, Window, parse
 from mlops.settings import Settings
 
 
@@ -33,10 +33,19 @@ def service() -> DriftCheck:
 @observed("drift_check")
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """``{task: "dataset", model, part_id}`` → one outcome; ``{task: "window", model?, hours?, until?}`` →
-    ``{results: [...]}``."""
-    request = parse(event)
-    if isinstance(request, Dataset):
-        return service().dataset(request.model, request.part_id).to_dict()
-    results = service().windows(request.model, request.hours, request.until)
-    metric("ModelsDrifted", sum(r.status == "drift" for r in results))
-    return {"results": [r.to_dict() for r in results]}
+    ``{results: [...]}``; ``plan``, ``past``, ``timeline`` and ``fail`` are the steps of the machine ``backfill``."""
+    match parse(event):
+        case Dataset(model, part_id):
+            return service().dataset(model, part_id).to_dict()
+        case Window(model_or_all, hours, until):
+            results = service().windows(model_or_all, hours, until)
+            metric("ModelsDrifted", sum(r.status == "drift" for r in results))
+            return {"results": [r.to_dict() for r in results]}
+        case Plan(model, since, last, every):
+            return service().plan(model, since, last, every)
+        case Past(model, since, before):
+            return service().past(model, since, before)
+        case Timeline(model, since, before, length, actor):
+            return service().timeline(model, since, before, length, actor)
+        case Failed(model, run_id, error):
+            return service().failed(model, run_id, error)

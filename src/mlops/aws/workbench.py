@@ -346,6 +346,15 @@ class Workbench:
         )
         return release_id
 
+    def backfill(self, request: Mapping[str, Any]) -> str:
+        """Start checking a history for drift; ``request``: model, since, and until, every (hours), actor if wanted.
+        Returns the name of the execution."""
+        name = f"bf-{request['model']}-{uuid.uuid4().hex[:8]}"
+        client("stepfunctions").start_execution(
+            stateMachineArn=self._output("BackfillArn"), name=name, input=json.dumps(dict(request))
+        )
+        return name
+
     def invoke(self, function: str, payload: Mapping[str, Any]) -> Any:
         """Call a function of the stack and return its result.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import uuid
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,7 @@ models_app = typer.Typer(help="Versions of models: list (when nothing else is sa
 Reason = Annotated[str, typer.Option(help="Why; kept in the ledger.")]
 Model = Annotated[str, typer.Argument(help="Name of the model.")]
 Version = Annotated[str, typer.Argument(help="A version, as `mlops models list` names it.")]
+TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 Wait = Annotated[bool, typer.Option(help="Wait until it has ended, and show where it is.")]
 
 
@@ -239,15 +241,29 @@ def drift(
     context: typer.Context,
     model: Annotated[str | None, typer.Argument(help="One model; all when not given.")] = None,
     hours: Annotated[float | None, typer.Option(help="Window; the contract's when not given.", min=0.01)] = None,
-) -> None:
-    """Compare live traffic with the baseline of the version that serves, now."""
+    since: Annotated[
+        datetime | None, typer.Option(help="Check the history from here (UTC), window by window.", formats=TIMES)
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(help="End of the window or the history (UTC); now if not given.", formats=TIMES)
+    ] = None,
+    every: Annotated[
+        float | None, typer.Option(help="Hours of each window of a history; the contract's if not given.", min=0.01)
+    ] = None,
+    wait: Wait = True,
+) -> int:
+    """Compare live traffic with the baseline of the version that serves: now, or over a history."""
     current = session(context)
-    request: dict[str, Any] = {"task": "window"}
     if model:
         _known(current, model)
-        request["model"] = model
-    if hours:
-        request["hours"] = hours
+    if since is not None:
+        return _history(current, model, since, until, every or hours, wait)
+    if every is not None:
+        raise MlopsError("--every cuts a history; say from where with --since, or take --hours for one window")
+    request: dict[str, Any] = {"task": "window"}
+    request |= {"model": model} if model else {}
+    request |= {"hours": hours} if hours else {}
+    request |= {"until": until.replace(tzinfo=UTC).isoformat()} if until else {}
     with current.out.spinner("comparing"):
         found = current.workbench.invoke("drift_check", request)
     current.out.result(found)
@@ -257,6 +273,32 @@ def drift(
         if rows:
             headers = ["feature", "method", "value", "threshold"]
             current.out.table("drifted", headers, rows, elastic=["feature"])
+    return 0
+
+
+def _history(
+    current: Session, model: str | None, since: datetime, until: datetime | None, every: float | None, wait: bool
+) -> int:
+    """Start the machine that checks a history; its timeline is the answer."""
+    if model is None:
+        raise MlopsError("--since needs the name of a model: mlops drift MODEL --since 2026-01-01")
+    request = {"model": model, "since": since.replace(tzinfo=UTC).isoformat(), "actor": current.actor}
+    request |= {"until": until.replace(tzinfo=UTC).isoformat()} if until else {}
+    run = current.workbench.backfill(request | ({"every": every} if every else {}))
+    if not wait:
+        current.out.result({"execution": run})
+        current.out.say(f"started: {run}")
+        return 0
+    with current.out.spinner("comparing") as say:
+        ended = current.workbench.wait(run, "BackfillArn", seconds=3600, on_state=lambda s: say(f"at {s}"))
+    current.out.result(ended)
+    if ended.status != "SUCCEEDED":
+        current.out.say(f"{ended.status}: the log says why: mlops logs drift_check")
+        return 1
+    current.out.say(f"{model}: {ended.output.get('status')}. {ended.output.get('explanation', '')}")
+    if ended.output.get("report_key"):
+        current.out.say(f"mlops report get {ended.output['report_key']}")
+    return 0 if ended.output.get("status") != "invalid" else 1
 
 
 def _follow(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Protocol
 
@@ -11,7 +11,7 @@ import orjson
 
 from mlops.capture.reading import CaptureLine, read
 from mlops.contract import Contract
-from mlops.drift import report, traffic
+from mlops.drift import history, report, traffic
 from mlops.drift.decision import Verdict, confirmed, decide, reference
 from mlops.errors import MlopsError, NotFoundError
 from mlops.features.columns import Columns
@@ -28,6 +28,8 @@ EVENT = "DriftChecked"
 
 #: Longest window that may be asked for.
 MAX_HOURS = 24.0 * 400
+#: What clocks of the same cloud may differ by.
+SKEW = timedelta(minutes=5)
 
 Task = Literal["dataset", "window"]
 Reader = Callable[[ObjectStore, str, datetime, datetime], Iterable[CaptureLine]]
@@ -41,17 +43,23 @@ class Events(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check found, and where it is written. ``confirmed``: drift that counts, after the contract's debounce."""
+    """What a check found, and where it is written.
+
+    ``confirmed``: drift that counts, after the contract's debounce; ``news``: and did not before, so that people are
+    told once. ``effects``: column -> how far it moved, as a multiple of its threshold, the furthest first.
+    """
 
     model: str
     check_id: str
     status: str
     task: Task
     confirmed: bool = False
+    news: bool = False
     share: float = 0.0
     rows: int = 0
     version: str | None = None
     drifted: tuple[Mapping[str, Any], ...] = ()
+    effects: Mapping[str, float] = field(default_factory=dict)
     explanation: str = ""
     report_key: str | None = None
 
@@ -62,10 +70,12 @@ class Outcome:
             "task": self.task,
             "check_id": self.check_id,
             "confirmed": self.confirmed,
+            "news": self.news,
             "share": self.share,
             "rows": self.rows,
             "version": self.version,
             "drifted": [dict(d) for d in self.drifted],
+            "effects": dict(self.effects),
             "explanation": self.explanation,
             "report_key": self.report_key,
         }
@@ -80,6 +90,20 @@ class _Job:
     check_id: str
     task: Task
     what: str
+
+
+@dataclass(frozen=True)
+class _Examined:
+    """What one check found; only the outcome when the baseline cannot be used. ``baseline``: what was compared with."""
+
+    outcome: Outcome
+    verdict: Verdict | None = None
+    baseline: Baseline | None = None
+    counts: Counts | None = None
+    notes: tuple[str, ...] = ()
+
+
+Count = Callable[[Baseline], tuple[Counts, tuple[str, ...]]]
 
 
 class DriftCheck:
@@ -165,8 +189,7 @@ class DriftCheck:
             if known is not None:
                 self._announce(known)  # the first attempt may have died before this; consumers take it once
                 return known
-            what = f"traffic from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
-            job = _Job(contract, champion, check_id, "window", what)
+            job = _Job(contract, champion, check_id, "window", _traffic(start, end))
             outcome = self._check(
                 job,
                 lambda baseline: self._count(contract, baseline, start, end),
@@ -180,6 +203,96 @@ class DriftCheck:
     ) -> list[Outcome]:
         """:meth:`window` for one model, or for all."""
         return [self.window(name, hours, until) for name in ([model] if model else self.registry.models())]
+
+    def plan(self, model: str, since: datetime, until: datetime | None, hours: float | None) -> dict[str, Any]:
+        """The windows of a history: ``{status: planned|invalid, windows: [{since, until}], …}``.
+
+        Raises
+        ------
+        NotFoundError
+            for a model without a contract.
+        """
+        length = self._contract(model).drift.window_hours if hours is None else hours
+        return history.plan(model, since, until, length, now=self.clock())
+
+    def past(self, model: str, since: datetime, until: datetime) -> dict[str, Any]:
+        """Check one window of the past and write down what it counted, for :meth:`timeline`. It is no check of the
+        champion's present: no record, no event. A window that is written down already is taken as it is.
+
+        Returns
+        -------
+        ``{status, key}``.
+        """
+        contract = self._contract(model)
+        champion = self.registry.in_state(model, "champion")
+        if champion is None:
+            return {"status": "no_champion", "key": None}
+        key = history.window_key(model, champion.version, since, until)
+        if self.data.exists(key) and until <= self.clock():  # a window that was not over is counted again
+            return {"status": orjson.loads(self.data.get(key))["status"], "key": key}
+        job = _Job(
+            contract, champion, key, "window", f"traffic from {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC"
+        )
+        examined = self._examine(
+            job,
+            lambda baseline: self._count(contract, baseline, since, until),
+            lambda unit: seasons.between(unit, since.timestamp() / 86_400, until.timestamp() / 86_400),
+        )
+        document = {"since": since.isoformat(), "until": until.isoformat(), **examined.outcome.to_dict()}
+        self.data.put(key, orjson.dumps(document), content_type="application/json")
+        return {"status": examined.outcome.status, "key": key}
+
+    def timeline(
+        self, model: str, since: datetime, until: datetime, hours: float, actor: str | None = None
+    ) -> dict[str, Any]:
+        """Put the windows of a history together: a page, its JSON, and an entry ``drift.backfilled`` in the ledger.
+
+        Returns
+        -------
+        ``{status: ok|drift|insufficient|no_champion, windows, drifted, first, explanation, report_key}``.
+        """
+        contract = self._contract(model)
+        champion = self.registry.in_state(model, "champion")
+        if champion is None:
+            return self._no_champion(model, "history", "window").to_dict()
+        windows = []
+        for start, end in history.windows(since, until, hours):
+            key = history.window_key(model, champion.version, start, end)
+            windows.append(orjson.loads(self.data.get(key)))
+        told = history.debounced(windows, contract.drift)
+        result = history.summary(model, champion.version, told)
+        prefix = (
+            f"{report_prefix('drift', model)}history-{since:%Y%m%dT%H%M%SZ}-{until:%Y%m%dT%H%M%SZ}-{champion.version}"
+        )
+        result["report_key"] = f"{prefix}.html"
+        document = {"schema": "mlops.drift-history.v1", **result, "checks": told}
+        self.data.put(f"{prefix}.json", orjson.dumps(document), content_type="application/json")
+        page = history.page(result, told, every=hours)
+        self.data.put(f"{prefix}.html", page.encode(), content_type="text/html; charset=utf-8")
+        self._tell(model, champion.version, "drift.backfilled", result["status"], result["explanation"], actor, prefix)
+        return result
+
+    def failed(self, model: str, run_id: str, error: str) -> dict[str, Any]:
+        """Write down that a history was not checked to its end."""
+        self._tell(
+            model, None, "drift.backfill_failed", "failed", f"The run {run_id} ended: {error}"[:500], None, run_id
+        )
+        return {"status": "recorded"}
+
+    def _tell(
+        self, model: str, version: str | None, action: str, outcome: str, reason: str, actor: str | None, identity: str
+    ) -> None:
+        self.ledger.append(
+            LedgerDraft(
+                actor=actor or ACTOR,
+                action=action,
+                subject=f"model/{model}/{version}" if version else f"model/{model}",
+                reason=reason,
+                outcome=outcome,
+                inputs={},
+                id=f"{action}/{model}/{identity}/{self.clock().astimezone(UTC):%Y%m%dT%H%M%SZ}",
+            )
+        )
 
     def _contract(self, model: str) -> Contract:
         contract = self.registry.contract(model)
@@ -208,59 +321,80 @@ class DriftCheck:
             counts = merge(counts, accumulate(baseline, batch.table, batch.scores))
             for name, number in batch.invalid.items():
                 invalid[name] = invalid.get(name, 0) + number
-        notes = tuple(
+        notes = [
             f"{name}: {n} captured values were not of its type and count as missing." for name, n in invalid.items()
-        )
-        return counts, notes
+        ]
+        if end > self.clock() + SKEW:
+            notes.append(
+                f"The window ends at {end:%Y-%m-%d %H:%M} UTC, in the future by this function's clock: rows that come "
+                "later are not in it, and asking again gives this answer."
+            )
+        return counts, tuple(notes)
 
-    def _check(
-        self,
-        job: _Job,
-        count: Callable[[Baseline], tuple[Counts, tuple[str, ...]]],
-        slots: Callable[[Unit], Slots | None],
-    ) -> Outcome:
-        model, version, policy = job.contract.name, job.champion.version, job.contract.drift
-        try:
-            baseline = self._baseline(job.champion)
-        except (NotFoundError, BaselineError) as error:
-            text = f"Version {version} has no baseline that can be used: {error.message}"
-            return self._keep(Outcome(model, job.check_id, "insufficient", job.task, version=version, explanation=text))
-        counts, extra = count(baseline)
-        of_window = slots(baseline.season.unit) if baseline.season else None
-        verdict = decide(baseline, counts, policy, of_window)
-        baseline = reference(baseline, policy, of_window)
-        counted = self._counts_as_drift(job, verdict)
-        text = verdict.explanation
+    def _check(self, job: _Job, count: Count, slots: Callable[[Unit], Slots | None]) -> Outcome:
+        examined = self._examine(job, count, slots)
+        outcome, verdict = examined.outcome, examined.verdict
+        if verdict is None or examined.baseline is None or examined.counts is None:
+            return self._keep(outcome)
+        policy, earlier = job.contract.drift, self._earlier(job)
+        counted = confirmed(
+            verdict.status == "drift",
+            [body["status"] == "drift" for body in earlier],
+            needed=policy.confirmations,
+            windows=policy.windows,
+        )
+        text = outcome.explanation
         if verdict.status == "drift" and not counted:
             text += f" Not confirmed yet: {policy.confirmations} of the last {policy.windows} checks must say so."
-        key = f"{report_prefix('drift', model)}{job.check_id}"
-        outcome = Outcome(
-            model=model,
-            check_id=job.check_id,
-            status=verdict.status,
-            task=job.task,
-            confirmed=counted,
-            share=verdict.share,
-            rows=verdict.rows,
-            version=version,
-            drifted=tuple(f.brief() for f in verdict.first(10)),
-            explanation=text,
-            report_key=f"{key}.html",
-        )
-        history = [r.body for r in reversed(self.registry.records(model, KIND, 60)) if r.body.get("task") == job.task]
+        key = f"{report_prefix('drift', outcome.model)}{job.check_id}"
+        news = counted and not (earlier and earlier[0].get("confirmed"))
+        outcome = replace(outcome, confirmed=counted, news=news, explanation=text, report_key=f"{key}.html")
         document = {
             "schema": "mlops.drift.v1",
             **outcome.to_dict(),
             "checked_at": self.clock().astimezone(UTC).isoformat(),
             "what": job.what,
             "verdict": verdict.to_dict(),
-            "notes": [*verdict.notes, *extra],
-            "counts": counts.to_dict(),
+            "notes": [*verdict.notes, *examined.notes],
+            "counts": examined.counts.to_dict(),
         }
         self.data.put(f"{key}.json", orjson.dumps(document), content_type="application/json")
-        page = report.page(outcome.to_dict(), verdict, baseline, counts, what=job.what, notes=extra, history=history)
+        page = report.page(
+            outcome.to_dict(),
+            verdict,
+            examined.baseline,
+            examined.counts,
+            what=job.what,
+            notes=examined.notes,
+            history=list(reversed(earlier)),
+        )
         self.data.put(f"{key}.html", page.encode(), content_type="text/html; charset=utf-8")
         return self._keep(outcome)
+
+    def _examine(self, job: _Job, count: Count, slots: Callable[[Unit], Slots | None]) -> _Examined:
+        """Count and decide; nothing is written."""
+        model, version = job.contract.name, job.champion.version
+        try:
+            baseline = self._baseline(job.champion)
+        except (NotFoundError, BaselineError) as error:
+            text = f"Version {version} has no baseline that can be used: {error.message}"
+            return _Examined(Outcome(model, job.check_id, "insufficient", job.task, version=version, explanation=text))
+        counts, notes = count(baseline)
+        of_window = slots(baseline.season.unit) if baseline.season else None
+        verdict = decide(baseline, counts, job.contract.drift, of_window)
+        outcome = Outcome(
+            model=model,
+            check_id=job.check_id,
+            status=verdict.status,
+            task=job.task,
+            share=verdict.share,
+            rows=verdict.rows,
+            version=version,
+            drifted=tuple(f.brief() for f in verdict.first(10)),
+            effects=verdict.effects(20),
+            explanation=verdict.explanation,
+        )
+        return _Examined(outcome, verdict, reference(baseline, job.contract.drift, of_window), counts, notes)
 
     def _baseline(self, champion: ModelVersion) -> Baseline:
         body = self.artifacts.get(version_prefix(champion.model, champion.version) + "baseline.json")
@@ -272,17 +406,16 @@ class DriftCheck:
             raise BaselineError(f"baseline: it is of version {baseline.version}, not of {champion.version}")
         return baseline.labelled(champion.model, champion.version)
 
-    def _counts_as_drift(self, job: _Job, verdict: Verdict) -> bool:
-        earlier = [
-            record.body["status"] == "drift"
-            for record in self.registry.records(job.contract.name, KIND, 50)
+    def _earlier(self, job: _Job) -> list[Mapping[str, Any]]:
+        """Checks of the same kind of this champion that had rows enough, newest first."""
+        return [
+            record.body
+            for record in self.registry.records(job.contract.name, KIND, 60)
             if record.id != job.check_id
             and record.body.get("task") == job.task
             and record.body.get("version") == job.champion.version
             and record.body.get("status") in ("ok", "drift")
         ]
-        policy = job.contract.drift
-        return confirmed(verdict.status == "drift", earlier, needed=policy.confirmations, windows=policy.windows)
 
     def _keep(self, outcome: Outcome) -> Outcome:
         time = self.clock().astimezone(UTC).isoformat()
@@ -309,7 +442,12 @@ class DriftCheck:
     def _announce(self, outcome: Outcome) -> None:
         detail = outcome.to_dict()
         detail["drifted"] = detail["drifted"][:3]
+        detail["features"] = [d["feature"] for d in detail["drifted"]]
         self.events.put(EVENT, detail)
+
+
+def _traffic(start: datetime, end: datetime) -> str:
+    return f"traffic from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
 
 
 def _times(table: Columns, timestamp: str | None) -> Days | None:

@@ -124,6 +124,14 @@ class Verdict:
             seen.setdefault((finding.role, finding.feature), finding)
         return tuple(seen.values())[:count]
 
+    def effects(self, count: int) -> dict[str, float]:
+        """Column or pair -> its largest effect as a multiple of its threshold, those first that moved furthest."""
+        found: dict[str, float] = {}
+        for finding in self.findings:
+            ratio = finding.effect / finding.threshold if finding.threshold > 0 else 0.0
+            found[finding.feature] = max(found.get(finding.feature, 0.0), round(ratio, 4))
+        return dict(sorted(found.items(), key=lambda item: -item[1])[:count])
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "status": self.status,

@@ -15,6 +15,8 @@ from mlops.statistics.tally import Tally
 
 #: Figures of distributions on one page; a wide model's page stays readable and small.
 MAX_FIGURES = 60
+#: Columns drawn over time.
+LINES = 6
 
 
 def page(
@@ -105,17 +107,37 @@ def _effects(verdict: Verdict) -> Markup:
 
 
 def _over_time(history: Sequence[Mapping[str, Any]], outcome: Mapping[str, Any]) -> Markup:
-    shares = [*(float(h.get("share") or 0.0) for h in history if h.get("status") in ("ok", "drift")), outcome["share"]]
-    points = [(float(i - len(shares) + 1), share) for i, share in enumerate(shares)]
-    drawing = svg.lines(
-        [("share of features that differ", points)],
+    checks = [*history, outcome]
+    ago = [float(i - len(checks) + 1) for i in range(len(checks))]
+    shares = svg.lines(
+        [
+            (
+                "share of features that differ",
+                [(x, float(c.get("share") or 0.0)) for x, c in zip(ago, checks, strict=True)],
+            )
+        ],
         title="Share of features that differ, this check and those before",
         x_label="checks ago",
         y_label="share by weight",
-        x_format=lambda v: html.number(-v if v else 0.0, 3) if v == round(v) else "",
+        x_format=_ago,
         from_zero=True,
     )
-    return html.section("Over time", drawing)
+    names = list(outcome.get("effects", {}))[:LINES]
+    # A check keeps its furthest columns only: one that is not among them moved less than those, and is left out.
+    effects = svg.lines(
+        [(n, [(x, dict(c.get("effects", {})).get(n)) for x, c in zip(ago, checks, strict=True)]) for n in names],
+        title="Columns that moved furthest, as a multiple of their threshold",
+        x_label="checks ago",
+        y_label="effect / threshold",
+        thresholds=[("threshold", 1.0)],
+        x_format=_ago,
+        from_zero=True,
+    )
+    return html.section("Over time", html.figures([shares, effects] if names else [shares]))
+
+
+def _ago(value: float) -> str:
+    return html.number(-value if value else 0.0, 3) if value == round(value) else ""
 
 
 def _table(findings: Sequence[Finding]) -> Markup:
@@ -129,7 +151,7 @@ def _table(findings: Sequence[Finding]) -> Markup:
             f.noise,
             f.threshold,
             html.number(f.q_value, 2),
-            f"{f.weight * 100:.3g} %" if f.role == "feature" else None,
+            f"{f.weight * 100:.3g} %" if f.features else None,
         ]
         for f in findings
     ]

@@ -23,7 +23,8 @@ from mlops.aws.workbench import Workbench
 
 STACK = "trial"
 OUTPUTS = (
-    "DataBucket", "ArtifactBucket", "Table", "PipelineArn", "ReleaseArn", "ScoreArn", "ApiUrl", "PredictFunction",
+    "DataBucket", "ArtifactBucket", "Table", "PipelineArn", "ReleaseArn", "ScoreArn", "BackfillArn", "ApiUrl",
+    "PredictFunction",
 )  # fmt: skip
 MACHINE = json.dumps({"StartAt": "Done", "States": {"Done": {"Type": "Pass", "End": True}}})
 
@@ -121,7 +122,7 @@ def made(api_url: str) -> dict[str, str]:
         boto3.client("stepfunctions").create_state_machine(
             name=f"{STACK}-{name}", definition=MACHINE, roleArn="arn:aws:iam::123456789012:role/x"
         )["stateMachineArn"]
-        for name in ("pipeline", "release", "score")
+        for name in ("pipeline", "release", "score", "backfill")
     ]
     outputs = dict(
         zip(

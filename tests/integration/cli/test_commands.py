@@ -331,6 +331,23 @@ def test_drift_names_features(said):
     assert "psi" in shown
 
 
+def test_drift_over_a_history_runs_the_machine(said, stack):
+    words = ["--since", "2026-01-01", "--until", "2026-02-01", "--every", "24", "--no-wait"]
+    shown = said("drift", MODEL, *words, "--json")
+    (run,) = stack.bench.executions("BackfillArn")
+    assert shown["execution"] == run.name
+    arn = stack.bench.outputs["BackfillArn"].replace(":stateMachine:", ":execution:") + f":{run.name}"
+    sent = json.loads(boto3.client("stepfunctions").describe_execution(executionArn=arn)["input"])
+    assert sent == {
+        "model": MODEL, "since": "2026-01-01T00:00:00+00:00", "until": "2026-02-01T00:00:00+00:00", "every": 24.0,
+        "actor": "user:ann",
+    }  # fmt: skip
+    said("drift", "--since", "2026-01-01", code=1)
+    said("drift", MODEL, "--every", "24", code=1)
+    said("drift", MODEL, "--hours", "2", "--until", "2026-02-01T12:00")
+    assert stack.invoked[-1][1]["until"] == "2026-02-01T12:00:00+00:00"
+
+
 def test_a_retraining_that_is_held_back_says_why(said):
     assert said("retrain", MODEL, "--reason", "x", code=1) == "not launched: it rests until noon\n"
 

@@ -19,6 +19,7 @@ TOKENS = {
     },
     "release": {"ReleaseFunctionArn"},
     "score": {"ScoreFunctionArn", "ScorePrepareFunctionArn", "DataBucketName", "Partition"},
+    "backfill": {"DriftCheckFunctionArn"},
 }  # fmt: skip
 TRANSIENT = {
     "Lambda.ServiceException", "Lambda.AWSLambdaException", "Lambda.SdkClientException",
