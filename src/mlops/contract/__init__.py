@@ -12,6 +12,7 @@ from mlops.contract.model import (
     Gates,
     Release,
     Retrain,
+    Rule,
     Target,
     Training,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "Gates",
     "Release",
     "Retrain",
+    "Rule",
     "Target",
     "Training",
 ]

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from mlops.errors import ContractError
-from mlops.features.spec import Feature
+from mlops.features.spec import Feature, Severity
 
 Task = Literal["classification", "regression"]
 
@@ -46,7 +46,9 @@ class Checks:
     """Checks over a whole file. Shares are fractions of its rows.
 
     ``max_bad_share``: above it the file is rejected instead of accepted in part.
-    ``max_bytes``: a larger file is rejected before it is read.
+    ``max_bytes``: a larger file is rejected before it is read. ``future_dates``: what a date after tomorrow does.
+    ``severity``: check of the whole file -> ``ignore``, ``warn`` (where nothing is said) or ``reject``; the fields
+    after it are those checks' bounds.
     """
 
     duplicates: Literal["quarantine", "allow"] = "quarantine"
@@ -54,6 +56,24 @@ class Checks:
     max_bad_share: float = 0.5
     min_rows: int = 1
     max_bytes: int = 5_000_000_000
+    future_dates: Literal["allow", "warn", "quarantine", "reject"] = "warn"
+    severity: Mapping[str, Literal["ignore", "warn", "reject"]] = field(default_factory=dict)
+    completeness: Mapping[str, float] = field(default_factory=dict)  # column -> smallest share of rows with a value
+    min_class_share: float = 0.001
+    leakage: float = 0.98
+    volume_ratio: float = 10.0
+    max_age_days: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule over the columns of one row (:mod:`mlops.contract.expressions`). ``max_share``: with severity
+    ``reject``, the share of rows that may break it before the file is rejected."""
+
+    expression: str
+    severity: Severity = "quarantine"
+    max_share: float = 0.0
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +224,7 @@ class Contract:
     key: tuple[str, ...] = ()
     timestamp: str | None = None
     ignore: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
     file: FileFormat = field(default_factory=FileFormat)
     checks: Checks = field(default_factory=Checks)
     training: Training = field(default_factory=Training)
@@ -261,6 +282,8 @@ class Contract:
                 raise ContractError(f"contract: unknown field '{name}'; known fields are {', '.join(sorted(known))}")
             if name == "features":
                 values[name] = tuple(_build(Feature, item, f"features[{i}]") for i, item in enumerate(value))
+            elif name == "rules":
+                values[name] = tuple(_build(Rule, item, f"rules[{i}]") for i, item in enumerate(value))
             elif name in sections:
                 values[name] = _build(sections[name], value, name)
                 if name == "gates":

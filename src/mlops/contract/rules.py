@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from mlops.contract.expressions import ExpressionError, columns_of, parse
 from mlops.contract.model import Contract
+from mlops.data.row_rules import try_out
 from mlops.features.spec import Feature
 
 Path = tuple[str | int, ...]
@@ -49,6 +51,7 @@ def broken_rules(contract: Contract) -> Iterator[tuple[Path, str]]:
     yield from _decision(contract)
     yield from _fairness(contract)
     yield from _sections(contract, set(names))
+    yield from _row_rules(contract)
 
 
 def _target(contract: Contract) -> Iterator[tuple[Path, str]]:
@@ -190,6 +193,21 @@ def _sections(contract: Contract, features: set[str]) -> Iterator[tuple[Path, st
     if quiet is not None and len(set(map(int, quiet.split("-")))) == 1:
         yield ("retrain", "quiet_hours"), f"'{quiet}' is empty: begin and end are the same hour"
     yield from _file(contract)
+
+
+def _row_rules(contract: Contract) -> Iterator[tuple[Path, str]]:
+    columns = columns_of(contract)
+    for i, rule in enumerate(contract.rules):
+        try:
+            parse(rule.expression, columns)
+            try_out(rule, contract)
+        except ExpressionError as error:
+            yield ("rules", i, "expression"), str(error)
+        if rule.max_share and rule.severity != "reject":
+            yield ("rules", i, "max_share"), "is for severity reject only"
+    for name in contract.checks.completeness:
+        if name not in columns:
+            yield ("checks", "completeness", name), f"'{name}' is no column of the contract"
 
 
 def _file(contract: Contract) -> Iterator[tuple[Path, str]]:

@@ -39,6 +39,8 @@ _TEXT_FIELDS = {
     ("key", "*"),
     ("timestamp",),
     ("ignore", "*"),
+    ("rules", "*", "expression"),
+    ("rules", "*", "message"),
     ("file", "delimiter"),
     ("file", "encoding"),
     ("file", "decimal"),

@@ -57,6 +57,9 @@ def dump(contract: Contract, notes: Mapping[str, str] | None = None, schema_refe
             lines += [f"  - {text(c)}{_comment(remarks.get(c))}" for c in columns]
     if contract.timestamp:
         lines += ["", f"timestamp: {text(contract.timestamp)}{_comment(remarks.get(contract.timestamp))}"]
+    if contract.rules:
+        lines += ["", "rules:  # true for a sound row"]
+        lines += [line for rule in contract.to_dict()["rules"] for line in _rule(rule)]
     for section in _SECTIONS:
         lines += _section(contract, section)
     return "\n".join(lines) + "\n"
@@ -114,6 +117,12 @@ def _item(feature: Mapping[str, Any], note: str | None) -> list[str]:
         elif name != "name":
             lines.append(f"    {name}: {scalar(value)}")
     return lines
+
+
+def _rule(rule: Mapping[str, Any]) -> list[str]:
+    defaults = {"severity": "quarantine", "max_share": 0.0, "message": ""}
+    told = {k: v for k, v in rule.items() if v != defaults.get(k)}
+    return [f"  {'-' if i == 0 else ' '} {k}: {scalar(v)}" for i, (k, v) in enumerate(told.items())]
 
 
 def _list(prefix: str, values: Sequence[str]) -> list[str]:

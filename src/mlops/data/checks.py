@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -35,6 +36,7 @@ _SAYINGS = {
     "missing_target": "is missing; a row without its answer cannot be learned from",
     "wrong_type": "is not {expected}",
     "not_finite": "is infinite or too large",
+    "future_date": "lies in the future",
     "bad_date": "is not an ISO 8601 date such as 2026-03-01 or 2026-03-01T12:00:00Z",
 }
 
@@ -50,6 +52,8 @@ class ColumnCheck:
     levels : known levels of a category; empty means any.
     strict : whether a level outside ``levels`` is a violation.
     personal : values of this column are never shown.
+    latest : of a date, the last day that is not in the future; None where the future is allowed.
+    future : what a later one does.
     """
 
     name: str
@@ -62,6 +66,8 @@ class ColumnCheck:
     strict: bool = True
     severity: Severity = "quarantine"
     personal: bool = False
+    latest: float | None = None
+    future: Severity = "warn"
 
     def parse(self, cells: pl.Series, missing: tuple[str, ...], decimal: str) -> Parsed:
         """Typed values and what is wrong with single cells; every mask has the cells' length."""
@@ -83,6 +89,8 @@ class ColumnCheck:
 
     def _outside(self, parsed: Parsed) -> Iterator[tuple[str, pl.Series]]:
         values = parsed.values
+        if self.latest is not None:
+            yield "future_date", (values > self.latest).fill_null(value=False)
         if self.minimum is not None:
             yield "below_minimum", (values < self.minimum).fill_null(value=False)
         if self.maximum is not None:
@@ -93,6 +101,8 @@ class ColumnCheck:
 
     def severity_of(self, code: str) -> Severity:
         """What a violation does. A level that ``on_unknown: other`` accepts is worth a remark only."""
+        if code == "future_date":
+            return self.future
         return "warn" if code == "unknown_category" and not self.strict else self.severity
 
     def says(self, code: str) -> str:
@@ -110,8 +120,11 @@ class ColumnCheck:
         return _SAYINGS[code].format(expected=_EXPECTED[self.type])
 
 
-def column_checks(contract: Contract) -> list[ColumnCheck]:
-    """The columns of a data set in their order: features, target, key, timestamp."""
+def column_checks(contract: Contract, today: float | None = None) -> list[ColumnCheck]:
+    """The columns of a data set in their order: features, target, key, timestamp.
+
+    ``today``: days since 1970-01-01 in UTC; dates after the next day lie in the future. None: nothing does.
+    """
     checks = [
         ColumnCheck(
             f.name,
@@ -138,7 +151,12 @@ def column_checks(contract: Contract) -> list[ColumnCheck]:
     checks += [ColumnCheck(name, "category", "key", personal=True) for name in contract.key]
     if contract.timestamp:
         checks.append(ColumnCheck(contract.timestamp, "date", "timestamp"))
-    return checks
+    future = contract.checks.future_dates
+    if today is None or future == "allow":
+        return checks
+    # Until the end of tomorrow, for senders whose day is ahead of UTC.
+    latest = math.floor(today) + 2.0
+    return [replace(c, latest=latest, future=future) if c.type == "date" else c for c in checks]
 
 
 def row_message(code: str) -> str:

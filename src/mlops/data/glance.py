@@ -87,7 +87,7 @@ def _glance(check: ColumnCheck, dtype: pl.DataType, missing: Sequence[str]) -> G
         case "category" if dtype == pl.String:
             return _levels(check, missing)
         case "date" if dtype == pl.Date:
-            return _nothing_missing(check, lambda s: s.to_physical().cast(pl.Float64))
+            return _days(check)
     return None
 
 
@@ -132,6 +132,16 @@ def _bounds(check: ColumnCheck) -> tuple[float, float]:
 
 def _nothing_missing(check: ColumnCheck, values: Callable[[pl.Series], pl.Series]) -> Glance:
     return Glance((pl.col(check.name).null_count(),), lambda found: check.nullable or not found[0], values)
+
+
+def _days(check: ColumnCheck) -> Glance:
+    days = pl.col(check.name).to_physical()
+    latest = math.inf if check.latest is None else check.latest
+
+    def clean(found: Sequence[Any]) -> bool:
+        return (check.nullable or not found[0]) and (found[1] is None or found[1] <= latest)
+
+    return Glance((days.null_count(), days.max()), clean, lambda s: s.to_physical().cast(pl.Float64))
 
 
 def _booleans(check: ColumnCheck, missing: Sequence[str]) -> Glance:

@@ -27,6 +27,7 @@ from mlops.data.files import too_large
 from mlops.data.intake import UNASSIGNED, Upload
 from mlops.data.outcome import Rejection
 from mlops.data.validation import Validated, validate_file
+from mlops.data.violations import constraint_violations
 from mlops.errors import MlopsError, NotFoundError
 from mlops.objects import ObjectStore, quarantine_prefix, report_prefix
 from mlops.registry.entities import LedgerDraft, Record
@@ -219,9 +220,14 @@ class Ingest:
                 f"The object '{upload.key}' was overwritten before it was read. The newer file comes as an upload of "
                 "its own.",
             )
-        checked = validate_file(path, contract, work)
+        checked = validate_file(path, contract, work, now=self._clock(), history=self._history(request))
         path.unlink()  # what follows needs its room on the disk
         return checked if isinstance(checked, Rejection) else (contract, checked)
+
+    def _history(self, request: IngestRequest) -> list[int]:
+        """Rows of the model's latest files that were taken in, at most ten."""
+        bodies = [r.body for r in self._registry.records(request.model, "upload", 20) if r.id != request.upload.id]
+        return [int(b["rows"]["read"]) for b in bodies if b.get("status") in ("accepted", "partial")][:10]
 
     # Outcomes ---------------------------------------------------------------------------------------
 
@@ -281,6 +287,7 @@ class Ingest:
             part = replace(draft, part_id=part_id, rows=replace(rows, new=added.count))
             report = self._report(request, part, findings, checked.notes)
             return _monitor_files(contract, added) | {
+                "constraint_violations.json": constraint_violations(findings, ()),
                 "report.json": _dump(report),
                 "report.html": reports.page(report).encode(),
             }
@@ -321,7 +328,10 @@ class Ingest:
         self._objects.put(
             result.report_key, reports.page(report).encode(), content_type="text/html; charset=utf-8", if_absent=True
         )
-        key = result.report_key.removesuffix("html") + "json"
+        stem = result.report_key.removesuffix("html")
+        violations = constraint_violations(report["findings"], result.reasons)
+        self._objects.put(stem + "constraint_violations.json", violations, content_type=_JSON, if_absent=True)
+        key = stem + "json"
         body = {**report, "result": result.to_dict()}
         return self._objects.put(key, _dump(body), content_type=_JSON, if_absent=True)
 

@@ -21,7 +21,7 @@ def check_file(path: str | Path, contract: Contract) -> dict[str, Any]:
     what the data set has already is not known here.
     """
     with tempfile.TemporaryDirectory(prefix="check-") as folder:
-        checked = validate_file(Path(path), contract, Path(folder), keep=False)
+        checked = validate_file(Path(path), contract, Path(folder))
     if isinstance(checked, Rejection):
         rows = dict.fromkeys(("read", "accepted", "quarantined", "new"), 0)
         return {"status": "rejected", "rows": rows, "reasons": [checked.to_dict()], "findings": [], "notes": []}

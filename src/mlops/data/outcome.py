@@ -48,6 +48,7 @@ class Finding:
     count : rows it was found in.
     rows : the first of them; row 1 is the first row of data.
     examples : some offending values; always empty for personal data.
+    max_share : with severity ``reject``, the share of rows that may show it.
     """
 
     code: str
@@ -57,6 +58,7 @@ class Finding:
     count: int = 0
     rows: list[int] = field(default_factory=list)
     examples: list[str] = field(default_factory=list)
+    max_share: float = 0.0
 
     def to_dict(self, read: int) -> dict[str, Any]:
         return {

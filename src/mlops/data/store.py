@@ -61,12 +61,14 @@ class Rows:
     Attributes
     ----------
     digests : uint64, shape (rows, 2), ascending.
+    numbers : the rows' numbers in their file, int64.
     columns : empty when only digests were kept.
     chosen : positions in the files of the rows that count, ascending; None for all.
     """
 
     folder: Path
     digests: Digests
+    numbers: Positions
     columns: tuple[StoredColumn, ...]
     chosen: Positions | None = None
 
@@ -81,7 +83,8 @@ class Rows:
         with path.open("wb") as file:
             for start in range(0, self.count, RUN_ROWS):
                 file.write(_bytes(self.digests[start : start + RUN_ROWS][mask[start : start + RUN_ROWS]]))
-        return replace(self, digests=_mapped(path, np.uint64, 2), chosen=np.flatnonzero(mask))
+        digests: Digests = _mapped(path, np.uint64, 2)
+        return replace(self, digests=digests, numbers=self.numbers[mask], chosen=np.flatnonzero(mask))
 
     def blocks_of(self, column: StoredColumn) -> Iterator[npt.NDArray[Any]]:
         """One column's values block by block, as stored."""
@@ -157,8 +160,12 @@ class RowWriter:
         numbers = _mapped(self._folder / "numbers", np.int64)
         order, left_out = self._sort(distinct=distinct)
         repeated = np.sort(numbers[left_out])
+        with (self._folder / "sorted-numbers").open("wb") as file:
+            for start in range(0, len(order), BLOCK_ROWS):
+                file.write(_bytes(numbers[order[start : start + BLOCK_ROWS]]))
         columns = tuple(self._arranged(i, writer, order) for i, writer in enumerate(self._columns))
-        return Rows(self._folder, _mapped(self._folder / "sorted", np.uint64, 2), columns), repeated
+        digests = _mapped(self._folder / "sorted", np.uint64, 2)
+        return Rows(self._folder, digests, _mapped(self._folder / "sorted-numbers", np.int64), columns), repeated
 
     def _sort(self, *, distinct: bool) -> tuple[Positions, Positions]:
         """Write the digests sorted; return where each row lies, and where the repeated ones lie."""

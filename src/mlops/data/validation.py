@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,11 +17,12 @@ import polars as pl
 
 from mlops.contract import Contract
 from mlops.data import digests as dg
-from mlops.data import parsing
+from mlops.data import parsing, whole_file
 from mlops.data.checks import DUPLICATE, ColumnCheck, column_checks, row_message
 from mlops.data.glance import clean_columns, readable_as_numbers
 from mlops.data.outcome import EXAMPLES, KEPT, Finding, MalformedError, Rejection, TextNeededError, UnreadableError
 from mlops.data.reading import LINE, PROBLEM, ROW, Table, open_table, read_through
+from mlops.data.row_rules import CODE, RowRule, broken_rows, row_rules
 from mlops.data.store import Positions, Rows, RowWriter
 from mlops.features.columns import MISSING, Column, Columns
 
@@ -28,6 +30,7 @@ from mlops.features.columns import MISSING, Column, Columns
 _Reason = tuple[str | None, str, str, pl.Series]
 
 _EXAMPLE_LENGTH = 40
+_DAY = 86_400
 #: Reasons in a result; the report has them all. A state machine's payload is bounded.
 _REASONS = 20
 
@@ -61,21 +64,32 @@ class Validated:
         return [{"code": f.code, "column": f.column, "count": f.count, "message": f.message} for f in kept]
 
 
-def validate_file(path: Path, contract: Contract, work: Path, *, keep: bool = True) -> Validated | Rejection:
+def validate_file(
+    path: Path,
+    contract: Contract,
+    work: Path,
+    *,
+    keep: bool = True,
+    now: datetime | None = None,
+    history: Sequence[int] = (),
+) -> Validated | Rejection:
     """Read and check a file, in memory that does not grow with it.
 
     Parameters
     ----------
     path : the file as uploaded, packed or not.
     work : an empty folder for intermediate files and the accepted rows; the caller deletes it.
-    keep : whether the accepted rows are wanted; else they are only counted.
+    keep : whether the accepted rows are wanted; else they are only counted, and the file is not looked at as a whole.
+    now : the time, for dates in the future and old files; by default that of this machine.
+    history : rows of earlier files of this model.
 
     Returns
     -------
     Validated, or the Rejection of a file that cannot be read as a table of this contract.
     """
+    moment = now or datetime.now(UTC)
     try:
-        checks = column_checks(contract)
+        checks = column_checks(contract, moment.timestamp() / _DAY)
         table = open_table(
             path,
             contract.file,
@@ -88,7 +102,9 @@ def validate_file(path: Path, contract: Contract, work: Path, *, keep: bool = Tr
         if mismatch:
             return mismatch
         numbers = _numbers(table, checks, contract)
-        return read_through(table, lambda t: _Run(t, checks, contract, work, keep=keep).result(), numbers)
+        return read_through(
+            table, lambda t: _Run(t, checks, contract, work, keep=keep, now=moment, history=history).result(), numbers
+        )
     except UnreadableError as error:
         return error.rejection
 
@@ -146,13 +162,24 @@ class _Run:
     """One reading of a file, batch after batch."""
 
     def __init__(
-        self, table: Table, checks: Sequence[ColumnCheck], contract: Contract, work: Path, *, keep: bool
+        self,
+        table: Table,
+        checks: Sequence[ColumnCheck],
+        contract: Contract,
+        work: Path,
+        *,
+        keep: bool,
+        now: datetime,
+        history: Sequence[int],
     ) -> None:
         self._table = table
         self._checks = checks
         self._contract = contract
         self._distinct = contract.checks.duplicates == "quarantine"
         self._keep = keep
+        self._now = now
+        self._history = history
+        self._rules = row_rules(contract, now.timestamp() / _DAY)
         # A folder of its own: a reading that gives up on the way leaves its files behind.
         self._folder = Path(tempfile.mkdtemp(dir=work, prefix="rows-"))
         self._writer = RowWriter(self._folder, columns=keep)
@@ -177,7 +204,14 @@ class _Run:
             accepted, repeated = self._writer.finish(distinct=self._distinct)
             if len(repeated):
                 self._set_apart(repeated, quarantine)
-        findings = tuple(sorted(self._findings.values(), key=lambda f: (-f.count, f.column or "", f.code)))
+        whole = (
+            whole_file.findings(accepted, self._contract, read=self._read, now=self._now, history=self._history)
+            if self._keep
+            else []
+        )
+        findings = tuple(
+            sorted([*self._findings.values(), *whole], key=lambda f: (-f.count, f.column or "", f.code, f.message))
+        )
         bad = self._bad + len(repeated)
         rejection = self._verdict(self._read - bad, findings)
         return Validated(accepted, self._read, bad, findings, apart, rejection, tuple(self._notes()))
@@ -217,6 +251,13 @@ class _Run:
                 for code, found in parsed.wrong.items():
                     bad |= self._violation(check, code, found & whole, batch, reasons)
             columns.append((check, values))
+        for rule, mask in self._broken(columns, whole):
+            self._record(
+                Finding(CODE, None, rule.severity, rule.message, max_share=rule.max_share), mask, batch, name=rule.text
+            )
+            if rule.severity != "warn":
+                bad |= mask
+                reasons.append((None, CODE, rule.message, mask))
         if bad.any():
             if self._table.numbers:  # rows that are kept apart are shown as they were written
                 raise TextNeededError
@@ -248,9 +289,30 @@ class _Run:
                 return mask
         return pl.repeat(False, len(mask), dtype=pl.Boolean, eager=True)
 
-    def _record(self, kind: Finding, mask: pl.Series, batch: pl.DataFrame, shown: pl.Series | None = None) -> None:
-        """Count the rows of ``mask`` under a kind of finding; ``shown`` holds the cells that may serve as examples."""
-        finding = self._findings.setdefault((kind.column, kind.code), kind)
+    def _broken(
+        self, columns: Sequence[tuple[ColumnCheck, pl.Series]], whole: pl.Series
+    ) -> Iterator[tuple[RowRule, pl.Series]]:
+        """The rules that rows of a batch break, with those rows."""
+        if not self._rules:
+            return
+        masks = broken_rows(self._rules, pl.DataFrame([_for_rules(check, values) for check, values in columns]))
+        for rule, mask in zip(self._rules, masks.iter_columns(), strict=True):
+            if (mask & whole).any():
+                yield rule, mask & whole
+
+    def _record(
+        self,
+        kind: Finding,
+        mask: pl.Series,
+        batch: pl.DataFrame,
+        shown: pl.Series | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Count the rows of ``mask`` under a kind of finding.
+
+        ``shown``: cells that may serve as examples. ``name``: what it is counted under, where that is no column.
+        """
+        finding = self._findings.setdefault((kind.column or name, kind.code), kind)
         finding.count += int(mask.sum())
         if len(finding.rows) < KEPT:
             finding.rows += batch[ROW].filter(mask).head(KEPT - len(finding.rows)).to_list()
@@ -280,11 +342,12 @@ class _Run:
         if self._read == 0:
             return Rejection("no_rows", "The file has column names but no rows.")
         for finding in findings:
-            if finding.severity == "reject":
+            if finding.severity == "reject" and finding.count > finding.max_share * self._read:
+                where = f" (first row {finding.rows[0]})" if finding.rows else ""
                 return Rejection(
                     finding.code,
-                    f"{finding.message} in {_rows(finding.count)} (first row {finding.rows[0]}); the contract rejects "
-                    "the whole file for that (severity: reject).",
+                    f"{finding.message} in {_rows(finding.count)}{where}; the contract rejects the whole file for that "
+                    "(severity: reject).",
                     finding.column,
                 )
         share = self._bad / self._read
@@ -304,6 +367,12 @@ class _Run:
                 f"{contract.checks.min_rows:,} (checks.min_rows).",
             )
         return None
+
+
+def _for_rules(check: ColumnCheck, values: pl.Series) -> pl.Series:
+    """A column as rules see it: null where a value is missing, truth as truth."""
+    plain = values.fill_nan(None) if values.dtype.is_float() else values
+    return (plain.cast(pl.Boolean) if check.type == "boolean" else plain).alias(check.name)
 
 
 def _numbers(table: Table, checks: Sequence[ColumnCheck], contract: Contract) -> list[str]:
