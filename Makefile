@@ -9,7 +9,7 @@ ENVS := $(PYTHON) local/envs.py
 RUN := $(BIN)/python -m local
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit coverage integration e2e container bench check lint types security up down status logs \
+.PHONY: help setup demo test unit coverage integration e2e container bench matrix check lint types security up down status logs \
         invoke build training-image deploy lock clean
 
 help: ## List the commands
@@ -49,6 +49,9 @@ e2e: setup ## Whole flows on a stack deployed to the local engine
 
 container: setup ## Every function with every event file in a container (needs Docker or Podman)
 	@$(BIN)/pytest tests/container -q
+
+matrix: setup ## Every supported estimator against several versions of scikit-learn, each in its own environment
+	@$(BIN)/python -m tests.matrix
 
 bench: setup ## Measure predict against its peers: make bench ROUNDS=15
 	@$(BIN)/python -m benchmarks.predict $(if $(ROUNDS),--rounds $(ROUNDS))

@@ -17,7 +17,9 @@ from mlops.cli.output import when
 from mlops.cli.runs import wait_for
 from mlops.errors import MlopsError, NotFoundError
 
-models_app = typer.Typer(help="Versions of models: list (when nothing else is said), show, card, compare, import.")
+models_app = typer.Typer(
+    help="Versions of models: list (when nothing else is said), show, card, compare, wrap, import."
+)
 
 Reason = Annotated[str, typer.Option(help="Why; kept in the ledger.")]
 Model = Annotated[str, typer.Argument(help="Name of the model.")]
@@ -38,7 +40,7 @@ def register(app: typer.Typer) -> None:
 
 @models_app.callback(invoke_without_command=True)
 def models(context: typer.Context) -> None:
-    """Versions of models: list (when nothing else is said), show, card, compare, import."""
+    """Versions of models: list (when nothing else is said), show, card, compare, wrap, import."""
     if context.invoked_subcommand is None:
         list_(context, model=None)
 
@@ -130,6 +132,27 @@ def compare(context: typer.Context, model: Model, first: Version, second: Versio
     current.out.table(model, ["", first, second, "difference"], rows)
 
 
+@models_app.command("wrap")
+def wrap(
+    context: typer.Context,
+    contract: Annotated[Path, typer.Argument(help="Contract (YAML).")],
+    model: Annotated[Path, typer.Argument(help="ONNX file.")],
+    file: Annotated[Path, typer.Argument(help="Rows that the model has not seen, with the target.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; the version gets a folder of its own in it.")],
+) -> None:
+    """Make a version of an ONNX file of your own, so that it can be imported and judged like any other.
+
+    The file takes `input` (float32, encoded as docs/training.md says) and gives `probabilities` or `value`.
+    """
+    from mlops.training.own import wrap_file
+
+    current = session(context)
+    for path in (contract, model, file):
+        must_exist(path)
+    loaded, _, columns = _checked(contract, file)
+    _written(current, wrap_file(columns, loaded, model.read_bytes(), out), out)
+
+
 @models_app.command("import")
 def import_(
     context: typer.Context,
@@ -153,16 +176,25 @@ def train(
 
     The folder can be looked at, and sent through the gates with `mlops models import`.
     """
-    from mlops.contract.recipe import resolve
-    from mlops.contract.source import load
-    from mlops.data.outcome import Rejection
-    from mlops.data.validation import validate_file
     from mlops.retrain.runs import told
     from mlops.training.local import train_files
 
     current = session(context)
     for path in (contract, file):
         must_exist(path)
+    loaded, recipe, columns = _checked(contract, file)
+    with current.out.spinner("training") as say:
+        trained = train_files(columns, loaded, out, recipe=recipe, listen=lambda p: say(told(asdict(p))))
+    _written(current, trained, out)
+
+
+def _checked(contract: Path, file: Path) -> tuple[Any, bytes | None, Any]:
+    """The contract, its recipe, and the file's good rows."""
+    from mlops.contract.recipe import resolve
+    from mlops.contract.source import load
+    from mlops.data.outcome import Rejection
+    from mlops.data.validation import validate_file
+
     loaded, recipe = resolve(load(contract), contract.parent)
     with tempfile.TemporaryDirectory() as work:
         checked = validate_file(file, loaded, Path(work))
@@ -170,9 +202,10 @@ def train(
             raise MlopsError(checked.message, code=checked.code)
         if checked.rejection is not None:
             raise MlopsError(checked.rejection.message, code=checked.rejection.code)
-        with current.out.spinner("training") as say:
-            table = checked.accepted.table()
-            trained = train_files(table, loaded, out, recipe=recipe, listen=lambda p: say(told(asdict(p))))
+        return loaded, recipe, checked.accepted.table()
+
+
+def _written(current: Session, trained: Any, out: Path) -> None:
     manifest = trained.manifest
     folder = out / manifest.version
     current.out.result({"folder": str(folder), "version": manifest.version, "metrics": dict(manifest.metrics)})

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,14 @@ def one_thread() -> Any:
     """A context in which OpenMP and BLAS use one thread: the same sums on every machine, and no spinning
     threads where a function has less than one processor."""
     return _controller().limit(limits=1)
+
+
+class Answering(Protocol):
+    """Whatever answers an encoded matrix: a fitted candidate, or a model of somebody's own."""
+
+    def scores(self, matrix: Matrix) -> FloatArray:
+        """Probabilities (rows, classes) or values (rows, 1); float64."""
+        ...
 
 
 @contextmanager

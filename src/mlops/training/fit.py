@@ -25,7 +25,7 @@ from mlops.training.checkpoint import NOTHING_KEPT, Checkpoint
 from mlops.training.dataset import Dataset, NotTrainableError, prepare
 from mlops.training.decision import Decided, decide
 from mlops.training.estimator import Fitted, fit_candidate
-from mlops.training.export import to_onnx
+from mlops.training.export import thresholds, to_onnx
 from mlops.training.families import candidates
 from mlops.training.importance import permutation_importance
 from mlops.training.intervals import fit_interval
@@ -263,7 +263,8 @@ def _artifacts(
 ) -> dict[str, bytes]:
     test, seed, fitted = seen.held_out, contract.training.seed, model.fitted
     judged_by = [*(f.name for f in contract.features), contract.target.name]  # no keys: they may name people
-    rows = parity.parity_rows(contract.features, fitted, test.matrix, seed)
+    splits = thresholds(fitted, parity.THRESHOLDS_PER_COLUMN)
+    rows = parity.parity_rows(contract.features, splits, test.matrix, seed)
     scores = fitted.scores(seen.data.matrix)
     scores[seen.train] = model.unseen.answers(fitted)
     return {

@@ -16,7 +16,7 @@ from mlops.features.columns import Column, Columns
 from mlops.features.encoding import encode
 from mlops.features.parse import format_date
 from mlops.features.spec import Feature
-from mlops.training.estimator import Fitted
+from mlops.training.estimator import Answering
 
 COUNT = 20
 
@@ -43,7 +43,7 @@ def records(contract: Contract, table: Columns) -> list[dict[str, Any]]:
     return [{f.name: _json(f, table[f.name], i) for f in contract.features} for i in range(table.rows)]
 
 
-def pack(contract: Contract, fitted: Fitted, table: Columns) -> bytes:
+def pack(contract: Contract, fitted: Answering, table: Columns) -> bytes:
     """``golden.json`` with the estimator's answers; ``evaluate`` puts the ONNX model's own in their place."""
     scores = fitted.scores(encode(contract.features, table))
     body = {"records": records(contract, table), "expected": scores.tolist()}

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from mlops.evaluation.metrics import Metric, Task
 from mlops.features.encoding import WIDTHS, Matrix, offsets
 from mlops.features.spec import Feature
-from mlops.training.estimator import Fitted
+from mlops.training.estimator import Answering
 
 MAX_ROWS = 1000
 REPEATS = 3
@@ -24,7 +24,7 @@ REPEATS = 3
 
 def permutation_importance(
     features: Sequence[Feature],
-    fitted: Fitted,
+    fitted: Answering,
     matrix: Matrix,
     target: npt.NDArray[Any],
     metric: Metric,

@@ -29,20 +29,30 @@ def train_files(
     mlops.training.dataset.NotTrainableError
         when the rows cannot give a model.
     """
-    digest = hashlib.sha256()
-    for column in table.columns:
-        digest.update(f"{column.name}\0{column.type}\0{'|'.join(column.levels)}\0".encode())
-        digest.update(column.values.tobytes())
     trained = fit(
         table,
         contract,
-        dataset_version=f"local-{digest.hexdigest()[:16]}",
+        dataset_version=f"local-{data_digest(table)}",
         lineage=lineage,
         recipe=recipe,
         listen=listen,
     )
+    write(trained, out)
+    return trained
+
+
+def write(trained: Trained, out: Path) -> None:
+    """Write a version's files into a folder of its own in ``out``."""
     folder = out / trained.manifest.version
     folder.mkdir(parents=True, exist_ok=True)
     for name, body in trained.artifacts.items():
         (folder / name).write_bytes(body)
-    return trained
+
+
+def data_digest(table: Columns) -> str:
+    """16 hexadecimal digits that stand for a table's columns and values."""
+    digest = hashlib.sha256()
+    for column in table.columns:
+        digest.update(f"{column.name}\0{column.type}\0{'|'.join(column.levels)}\0".encode())
+        digest.update(column.values.tobytes())
+    return digest.hexdigest()[:16]

@@ -15,8 +15,7 @@ import numpy.typing as npt
 
 from mlops.features.encoding import WIDTHS, Matrix, missing_code, offsets, other_code
 from mlops.features.spec import Feature
-from mlops.training.estimator import Fitted
-from mlops.training.export import thresholds
+from mlops.training.estimator import Answering
 
 HOLDOUT_ROWS = 256
 BASE_ROWS = 3
@@ -28,8 +27,13 @@ _LIMIT = float(np.finfo(np.float32).max)
 _EXTREMES = (0.0, -0.0, 1e-45, 1e-30, -1e-30, 1e6, -1e6, 16777217.0, 1e30, -1e30, _LIMIT, -_LIMIT)
 
 
-def parity_rows(features: Sequence[Feature], fitted: Fitted, holdout: Matrix, seed: int) -> Matrix:
-    """The rows; float32, shape (rows, width), without repeats, at most ``MAX_ROWS``."""
+def parity_rows(
+    features: Sequence[Feature], splits: Sequence[tuple[int, Matrix]], holdout: Matrix, seed: int
+) -> Matrix:
+    """The rows; float32, shape (rows, width), without repeats, at most ``MAX_ROWS``.
+
+    ``splits``: of a tree model, as :func:`mlops.training.export.thresholds` gives them; () for any other.
+    """
     if not len(holdout):
         raise ValueError("a parity set starts from hold-out rows; there are none")
     generator = np.random.default_rng(seed)
@@ -53,7 +57,7 @@ def parity_rows(features: Sequence[Feature], fitted: Fitted, holdout: Matrix, se
         for start, count in numeric:
             block[:, start : start + count] = value
         rows.append(block)
-    for column, values in thresholds(fitted, THRESHOLDS_PER_COLUMN):
+    for column, values in splits:
         for near in (values, _next(values, 1), _next(values, -1)):
             block = holdout[generator.integers(0, len(holdout), len(near))].copy()
             block[:, column] = near
@@ -62,7 +66,7 @@ def parity_rows(features: Sequence[Feature], fitted: Fitted, holdout: Matrix, se
     return np.ascontiguousarray(result[:MAX_ROWS])
 
 
-def pack(fitted: Fitted, rows: Matrix) -> bytes:
+def pack(fitted: Answering, rows: Matrix) -> bytes:
     """``parity.npz``: ``inputs`` float32 (n, width), ``expected`` float64, the estimator's own answers."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, inputs=rows, expected=fitted.scores(rows))

@@ -105,4 +105,4 @@ def _check(estimator: Any) -> None:
 
 
 def _has_categories(value: Any) -> bool:
-    return value is not None and not (isinstance(value, str) and value == "from_dtype")
+    return value is not None and not (isinstance(value, str) and value in ("from_dtype", "warn"))

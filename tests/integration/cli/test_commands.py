@@ -126,6 +126,7 @@ CALLS: dict[str, tuple[list[str], int, str]] = {
     "models show": ([MODEL, "aaaaaaaaaaaa"], 0, "manifest"),
     "models card": ([MODEL, "aaaaaaaaaaaa"], 0, "model_overview"),
     "models compare": ([MODEL, "aaaaaaaaaaaa", "bbbbbbbbbbbb"], 0, "second"),
+    "models wrap": ([CONTRACT, "absent.onnx", "customers.csv", "--out", "m"], 1, "error"),
     "models import": (["absent", "--reason", "x"], 1, "error"),
     "ledger list": ([], 0, "sequence"),
     "ledger verify": ([], 0, "intact"),

@@ -68,7 +68,7 @@ def largest_difference(fitted: Fitted, rows: np.ndarray) -> float:
 def test_onnx_answers_as_the_estimator_on_the_parity_set(task: str, kind: str, family: str) -> None:
     fitted, matrix, contract = fitted_on(task, kind, family)
 
-    rows = parity.parity_rows(contract.features, fitted, matrix, seed=3)
+    rows = parity.parity_rows(contract.features, thresholds(fitted, parity.THRESHOLDS_PER_COLUMN), matrix, seed=3)
     scorer = OnnxScorer(to_onnx(fitted, matrix.shape[1]), matrix.shape[1], fitted.classes)
     result = compare(scorer(rows), rows, fitted.scores(rows), task_of(contract), tolerance=2e-6)
 
@@ -175,7 +175,7 @@ def test_every_supported_estimator_agrees_on_every_edge(task: str, estimator: An
     target = np.abs(data.target) / 1000 + 0.01 if task == "regression" else data.target
     fitted = fit_candidate(contract, Candidate("recipe", "recipe", prototype=estimator), data.matrix, target)
 
-    rows = parity.parity_rows(contract.features, fitted, data.matrix, seed=3)
+    rows = parity.parity_rows(contract.features, thresholds(fitted, parity.THRESHOLDS_PER_COLUMN), data.matrix, seed=3)
     body = to_onnx(fitted, data.matrix.shape[1])
     scorer = OnnxScorer(body, data.matrix.shape[1], fitted.classes)
     answers = scorer(rows)
@@ -201,7 +201,7 @@ def test_a_calibration_map_is_exact_in_the_graph(task: str, family: str, kind: s
     assert calibrator is not None
     mapped = fitted.calibrated(calibrator)
 
-    rows = parity.parity_rows(contract.features, fitted, matrix, seed=3)  # type: ignore[attr-defined]
+    rows = parity.parity_rows(contract.features, thresholds(fitted, parity.THRESHOLDS_PER_COLUMN), matrix, seed=3)  # type: ignore[attr-defined]
     body = to_onnx(mapped, matrix.shape[1])
     answers = OnnxScorer(body, matrix.shape[1], fitted.classes)(rows)
     result = compare(answers, rows, mapped.scores(rows), task_of(contract), tolerance=5e-6)  # type: ignore[arg-type]
@@ -305,7 +305,7 @@ def test_the_same_fit_gives_the_same_bytes() -> None:
 
 def test_the_parity_set_holds_every_edge() -> None:
     fitted, matrix, contract = fitted_on("binary", "everything", "forest")
-    rows = parity.parity_rows(contract.features, fitted, matrix, seed=3)
+    rows = parity.parity_rows(contract.features, thresholds(fitted, parity.THRESHOLDS_PER_COLUMN), matrix, seed=3)
     levels = set(rows[:, 2].tolist())
     category = contract.features[2]
 
@@ -321,7 +321,7 @@ def test_the_parity_set_holds_every_edge() -> None:
 
 def test_contract_bounds_and_their_neighbours_are_in_the_parity_set() -> None:
     fitted, matrix, contract = fitted_on("binary", "numbers", "linear")
-    rows = parity.parity_rows(contract.features, fitted, matrix, seed=3)
+    rows = parity.parity_rows(contract.features, thresholds(fitted, parity.THRESHOLDS_PER_COLUMN), matrix, seed=3)
     assert {-1000.0, 1000.0, float(np.nextafter(np.float32(1000), np.float32(np.inf)))} <= set(rows[:, 0].tolist())
 
 
