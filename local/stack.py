@@ -25,6 +25,7 @@ LOCAL_PARAMETERS = {
     "Target": "local",
     "LogRetentionDays": "1",
     "DriftScheduleState": "DISABLED",
+    "QualityScheduleState": "DISABLED",
     "CostScheduleState": "DISABLED",
     "RetrainScheduleState": "DISABLED",
     "ApiRateLimit": "1000",

@@ -85,6 +85,11 @@ def capture_prefix(model: str, day: str = "", hour: str = "") -> str:
     return key
 
 
+def label_prefix(model: str) -> str:
+    """Labels of earlier predictions, in any number of files."""
+    return f"labels/{model}/"
+
+
 def score_prefix(model: str) -> str:
     """Predictions of batch scoring, unless a run names another place."""
     return f"scores/{model}/"
@@ -96,7 +101,7 @@ def score_work_prefix(run_id: str) -> str:
 
 
 def report_prefix(kind: str, model: str = "") -> str:
-    """Reports for people; ``kind`` is ``ingest``, ``drift``, ``cost``, ``evaluation`` or ``release``."""
+    """Reports for people; ``kind`` is ``ingest``, ``drift``, ``quality``, ``cost``, ``evaluation`` or ``release``."""
     return f"reports/{kind}/{model}/" if model else f"reports/{kind}/"
 
 

@@ -24,6 +24,7 @@ class Settings:
     release_arn: str = ""
     predict_function: str = ""
     score_bucket: str = ""  # a bucket beside the stack's own that batch scoring may use
+    pseudonym_key: str = ""  # that captures name entities with
     topic_arn: str = ""
     parameter_prefix: str = ""  # of SSM parameters, "/<stack>"
     inference_layer_arn: str = ""

@@ -169,6 +169,19 @@ class Drift:
 
 
 @dataclass(frozen=True, slots=True)
+class Quality:
+    """When live predictions count as degraded. ``metric``: what is watched, None for the contract's. ``margin``: how
+    much worse than on the hold-out rows is accepted, in the metric's unit (of an error: as a share of it). ``bound``: a
+    fixed value instead. ``min_rows``: predictions, and labels, without which nothing is said."""
+
+    metric: str | None = None
+    margin: float = 0.05
+    bound: float | None = None
+    min_rows: int = 100
+    window_hours: float = 168.0
+
+
+@dataclass(frozen=True, slots=True)
 class Retrain:
     """When a retraining is launched. ``quiet_hours``: UTC, ``"22-06"``."""
 
@@ -231,6 +244,7 @@ class Contract:
     decision: Decision = field(default_factory=Decision)
     gates: Gates = field(default_factory=Gates)
     drift: Drift = field(default_factory=Drift)
+    quality: Quality = field(default_factory=Quality)
     retrain: Retrain = field(default_factory=Retrain)
     release: Release = field(default_factory=Release)
     capture: Capture = field(default_factory=Capture)
@@ -270,6 +284,7 @@ class Contract:
             "decision": Decision,
             "gates": Gates,
             "drift": Drift,
+            "quality": Quality,
             "retrain": Retrain,
             "release": Release,
             "capture": Capture,

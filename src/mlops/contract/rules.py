@@ -123,6 +123,8 @@ def _metrics(contract: Contract) -> Iterator[tuple[Path, str]]:
     given: list[tuple[Path, str]] = []
     if contract.training.metric:
         given.append((("training", "metric"), contract.training.metric))
+    if contract.quality.metric:
+        given.append((("quality", "metric"), contract.quality.metric))
     given += [(("gates", "minimum", name), name) for name in contract.gates.minimum]
     given += [(("gates", "maximum", name), name) for name in contract.gates.maximum]
     for path, name in given:

@@ -16,7 +16,9 @@ SCHEMA_REFERENCE = "../src/mlops/contract/schema.json"
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./+-]*( [A-Za-z0-9_./+-]+)*")
 _WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
 _LINE = 110
-_SECTIONS = ("file", "checks", "training", "decision", "gates", "drift", "retrain", "release", "capture", "card")
+_SECTIONS = (
+    "file", "checks", "training", "decision", "gates", "drift", "quality", "retrain", "release", "capture", "card",
+)  # fmt: skip
 _HINTS = {
     "training": ("time_budget_seconds", "split"),
     "gates": ("minimum", "margin", "approval"),

@@ -122,11 +122,11 @@ class Capture:
         key = outcome.champion.model.manifest.key
         if not key or not self._key:
             return lambda record: None
-        from mlops.inference.hashing import pseudonym  # noqa: PLC0415 - only models with an entity key
+        from mlops.inference.hashing import entity_name  # noqa: PLC0415 - only models with an entity key
 
         def entity(record: Mapping[str, Any]) -> str | None:
             values = [record.get(name) for name in key]
-            return None if None in values else pseudonym(self._key, "entity", values)
+            return None if None in values else entity_name(self._key, values)
 
         return entity
 

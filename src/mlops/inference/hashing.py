@@ -31,6 +31,11 @@ def position(model: str, release: str, subject: bytes) -> float:
     return int.from_bytes(digest.digest()) / 2.0**64
 
 
+def entity_name(key: bytes, values: Sequence[Any]) -> str:
+    """What captures call the entity with these values of its key; empty without a pseudonym key."""
+    return pseudonym(key, "entity", list(values)) if key else ""
+
+
 def pseudonym(key: bytes, purpose: str, value: Any) -> str:
     """A keyed hash (BLAKE2b, 128 bits, hex) of a JSON value; equal values give equal pseudonyms under one key."""
     return blake2b(orjson.dumps([purpose, value]), digest_size=16, key=key).hexdigest()

@@ -27,6 +27,7 @@ from mlops.cli.output import Output
 from mlops.contract.recipe import digest
 from mlops.errors import MlopsError, NotFoundError
 from mlops.objects import recipe_key, report_prefix, version_prefix
+from mlops.quality.labels import parse
 from mlops.registry.entities import DatasetVersion, LedgerDraft, ModelVersion, Record
 from mlops.security.keys import KeyRing
 from mlops.security.tokens import Rules, Verifier
@@ -55,12 +56,20 @@ DRIFT = {
     ]
 }  # fmt: skip
 
+QUALITY = {
+    "results": [
+        {"model": MODEL, "status": "degraded", "explanation": "accuracy 0.7 is worse than the bound 0.9.",
+         "report_key": "reports/quality/a.html"}
+    ]
+}  # fmt: skip
+
 
 @pytest.fixture
 def stack(account, capsys):
     """A stack with a model, two versions, a data set, reports, a log."""
     account.results = {
         "release": {"status": "live", "reasons": []}, "drift_check": DRIFT, "cost_report": COST,
+        "quality_check": QUALITY,
         "retrain_launcher": {"launch": False, "reason": "cool_down", "explanation": "it rests until noon"},
     }  # fmt: skip
     assert run(["push", CONTRACT]) == 0
@@ -118,6 +127,8 @@ CALLS: dict[str, tuple[list[str], int, str]] = {
     "doctor": ([], 1, "findings"),
     "stop": ([MODEL, "--reason", "x"], 1, "error"),
     "predict": ([MODEL, "--row", "{}"], 0, "predictions"),
+    "quality": ([], 1, "results"),
+    "labels": ([MODEL, "absent.csv"], 1, "error"),
     "score": (["s3://trial-data/scoring/march/", "--model", MODEL, "--no-wait"], 0, "run_id"),
     "token": ([], 0, "token"),
     "bootstrap": (["--yes"], 0, "made"),
@@ -347,6 +358,27 @@ def test_drift_over_a_history_runs_the_machine(said, stack):
     said("drift", MODEL, "--every", "24", code=1)
     said("drift", MODEL, "--hours", "2", "--until", "2026-02-01T12:00")
     assert stack.invoked[-1][1]["until"] == "2026-02-01T12:00:00+00:00"
+
+
+def test_a_degraded_model_is_exit_code_1_and_says_why(said):
+    shown = said("quality", MODEL, "--hours", "48", code=1)
+    assert f"{MODEL}: degraded. accuracy 0.7 is worse than the bound 0.9." in shown
+    assert "reports/quality/a.html" in shown
+
+
+def test_labels_are_sent_once_in_the_form_that_the_check_reads(said, stack):
+    Path("outcomes.csv").write_text("patient_id;notes;diagnosis\np1;x;malignant\np2;y;benign\n")
+    first, second = (said("labels", MODEL, "outcomes.csv", "--json") for _ in range(2))
+    assert (first["rows"], first["new"], second["new"]) == (2, True, False)
+    rows = list(parse(stack.bench.data.get(first["key"])))
+    assert rows == [{"diagnosis": "malignant", "patient_id": "p1"}, {"diagnosis": "benign", "patient_id": "p2"}]
+
+
+@pytest.mark.parametrize(("text", "words"), [("a,b\n1,2\n", "lacks the target"), ("diagnosis,b\nx,2\n", "patient_id")])
+def test_labels_without_what_they_need_are_refused(stack, capsys, text, words):
+    Path("outcomes.csv").write_text(text)
+    assert run(["labels", MODEL, "outcomes.csv"]) == 1
+    assert words in capsys.readouterr().err
 
 
 def test_a_retraining_that_is_held_back_says_why(said):

@@ -1,0 +1,493 @@
+"""The quality check of a model: how good its live predictions were, and how good they can be expected to be."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from mlops.capture.reading import CaptureLine, read
+from mlops.contract import Contract
+from mlops.errors import MlopsError, NotFoundError
+from mlops.evaluation import fairness
+from mlops.evaluation.compare import Interval, metric_interval
+from mlops.evaluation.evaluate import task_of
+from mlops.evaluation.metrics import Metric, Task, compute_all, metric_for
+from mlops.evaluation.scoring import ModelRefusedError, OnnxScorer
+from mlops.evaluation.slices import Slice
+from mlops.evaluation.slices import slices as groups_by_metric
+from mlops.features.columns import Columns
+from mlops.features.encoding import encode, width
+from mlops.features.spec import Feature
+from mlops.manifest import Manifest
+from mlops.objects import ObjectInfo, ObjectStore, label_prefix, report_prefix, version_prefix
+from mlops.quality import report, slices
+from mlops.quality.calibration import calibrate
+from mlops.quality.estimate import can_estimate, expected, expected_error, learn_loss
+from mlops.quality.joining import Joined, Rows, join
+from mlops.quality.labels import Hash, Labels, parse
+from mlops.registry.entities import LedgerDraft, Record
+from mlops.registry.ports import Ledger, Registry
+
+ACTOR = "function:quality_check"
+KIND = "quality"
+EVENT = "QualityChecked"
+MAX_HOURS = 24.0 * 400
+SEED = 20_261
+
+FloatArray = npt.NDArray[np.float64]
+Reader = Callable[[ObjectStore, str, datetime, datetime], Iterable[CaptureLine]]
+
+
+class Events(Protocol):
+    """Where an event is put."""
+
+    def put(self, detail_type: str, detail: Mapping[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check found.
+
+    Attributes
+    ----------
+    status : ``no_champion``, ``insufficient`` (too few predictions), ``ok`` or ``degraded``.
+    metric, reference, bound : which metric, its value on the hold-out rows, and the value that it may not fall behind.
+    realised, lower, upper : of the labelled predictions, with the 95 % interval; None without enough labels.
+    estimated, estimated_lower, estimated_upper : without labels, over all predictions of the window.
+    gap : how much worse realised is than estimated on the same, labelled, predictions.
+    rows, labelled : predictions and labelled predictions looked at.
+    reasons : codes, the gravest first: ``realised_below_bound``, ``estimated_below_bound``, ``gap``, ``fairness``,
+        ``worst_slice``, ``no_labels``, ``few_rows``, ``no_holdout``.
+    """
+
+    model: str
+    check_id: str
+    status: str
+    version: str | None = None
+    metric: str | None = None
+    reference: float | None = None
+    bound: float | None = None
+    realised: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    estimated: float | None = None
+    estimated_lower: float | None = None
+    estimated_upper: float | None = None
+    gap: float | None = None
+    rows: int = 0
+    labelled: int = 0
+    reasons: tuple[str, ...] = ()
+    explanation: str = ""
+    report_key: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**self.__dict__, "reasons": list(self.reasons)}
+
+
+@dataclass
+class Findings:
+    """What goes into the report besides the outcome."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    reference: Mapping[str, float] = field(default_factory=dict)
+    fairness: list[fairness.Finding] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    by_group: list[Slice] = field(default_factory=list)
+    found: list[slices.Found] = field(default_factory=list)
+    looked: int = 0
+    notes: list[str] = field(default_factory=list)
+    method: str = ""
+    is_off: bool = False
+
+
+@dataclass(frozen=True)
+class _Version:
+    manifest: Manifest
+    task: Task
+    metric: Metric
+    holdout: Rows | None
+    note: str = ""
+
+
+class QualityCheck:
+    """Runs checks and writes down what they found.
+
+    Parameters
+    ----------
+    data, artifacts : the two buckets.
+    hashed : gives the name that captures have for the values of an entity key; see :class:`Labels`.
+    reader : gives the captured lines of a model between two times.
+    """
+
+    def __init__(
+        self,
+        *,
+        data: ObjectStore,
+        artifacts: ObjectStore,
+        registry: Registry,
+        ledger: Ledger,
+        events: Events,
+        hashed: Hash,
+        clock: Callable[[], datetime],
+        reader: Reader = read,
+    ) -> None:
+        self.data = data
+        self.artifacts = artifacts
+        self.registry = registry
+        self.ledger = ledger
+        self.events = events
+        self.hashed = hashed
+        self.clock = clock
+        self.reader = reader
+
+    def checks(
+        self, model: str | None = None, hours: float | None = None, until: datetime | None = None
+    ) -> list[Outcome]:
+        """:meth:`check` for one model, or for all."""
+        return [self.check(name, hours, until) for name in ([model] if model else self.registry.models())]
+
+    def check(self, model: str, hours: float | None = None, until: datetime | None = None) -> Outcome:
+        """Check the predictions of the last ``hours`` (default: the contract's) before ``until`` (default: now), and
+        put the event ``QualityChecked``.
+
+        Raises
+        ------
+        NotFoundError
+            for a model without a contract.
+        MlopsError
+            for hours outside (0, MAX_HOURS].
+        """
+        contract = self.registry.contract(model)
+        if contract is None:
+            raise NotFoundError(f"there is no model '{model}' in this stack; its contract has to be uploaded first")
+        length = contract.quality.window_hours if hours is None else hours
+        if not 0 < length <= MAX_HOURS:
+            raise MlopsError(f"hours must be above 0 and at most {MAX_HOURS:g}, not {length:g}", code="invalid_request")
+        end = (until or self.clock()).astimezone(UTC)
+        start = end - timedelta(hours=length)
+        files = sorted(self._label_files(model, start), key=lambda info: (info.modified, info.key))
+        seen = hashlib.sha256("\n".join(f"{f.key} {f.modified} {f.size}" for f in files).encode()).hexdigest()[:8]
+        champion = self.registry.in_state(model, "champion")
+        stamp = f"{start:%Y%m%dT%H%M%SZ}-{end:%Y%m%dT%H%M%SZ}-{champion.version if champion else 'none'}-{seen}"
+        known = self._known(model, stamp)
+        if known is None:
+            if champion is None:
+                text = f"{model} has no champion yet, so nothing predicts."
+                known = Outcome(model, stamp, "no_champion", explanation=text)
+            else:
+                version = self._version(contract, champion.version)
+                labels = self._labels(contract, files)
+                known = self._look(contract, version, labels, stamp, start, end)
+        # The first attempt may have died before this; consumers take a check once.
+        self.events.put(EVENT, known.to_dict())
+        return known
+
+    def _label_files(self, model: str, start: datetime) -> list[ObjectInfo]:
+        """Files that arrived after the window began: a label cannot come before its prediction."""
+        return [i for i in self.data.list(label_prefix(model)) if datetime.fromisoformat(i.modified) >= start]
+
+    def _labels(self, contract: Contract, files: Sequence[ObjectInfo]) -> Labels:
+        labels = Labels()
+        for info in files:
+            labels.add(parse(self.data.get(info.key)), contract, datetime.fromisoformat(info.modified), self.hashed)
+        return labels
+
+    def _known(self, model: str, check_id: str) -> Outcome | None:
+        for record in self.registry.records(model, KIND, 50):
+            if record.id == check_id:
+                return Outcome(**{**record.body, "reasons": tuple(record.body["reasons"])})
+        return None
+
+    # The version and its hold-out rows ----------------------------------------------------------------
+
+    def _version(self, contract: Contract, version: str) -> _Version:
+        prefix = version_prefix(contract.name, version)
+        manifest = Manifest.from_dict(orjson.loads(self.artifacts.get(prefix + "manifest.json")))
+        metric = metric_for(contract.quality.metric or contract.metric, manifest.task)
+        task = task_of(manifest, contract)
+        try:
+            holdout = self._holdout(manifest, task, prefix)
+        except (NotFoundError, ModelRefusedError, KeyError, ValueError) as error:
+            return _Version(manifest, task, metric, None, f"no estimate: the hold-out rows cannot be used ({error})")
+        return _Version(manifest, task, metric, holdout)
+
+    def _holdout(self, manifest: Manifest, task: Task, prefix: str) -> Rows:
+        table = Columns.load(self.artifacts.get(prefix + "holdout.npz"))
+        target = table[manifest.target]
+        if task.classes:
+            actual: npt.NDArray[Any] = target.recode(manifest.classes).astype(np.int64)
+            usable = (actual >= 0) & (actual < task.classes)
+        else:
+            actual = target.values.astype(np.float64)
+            usable = np.isfinite(actual)
+        features = table.select([f.name for f in manifest.features]).take(usable)
+        scorer = OnnxScorer(self.artifacts.get(prefix + "model.onnx"), width(manifest.features), task.classes)
+        return Rows(features, scorer(encode(manifest.features, features)), actual[usable])
+
+    # The check ------------------------------------------------------------------------------------------
+
+    def _look(
+        self, contract: Contract, version: _Version, labels: Labels, check_id: str, start: datetime, end: datetime
+    ) -> Outcome:
+        policy, metric, task, manifest = contract.quality, version.metric, version.task, version.manifest
+        lines = self.reader(self.data, contract.name, start, end)
+        joined = join(manifest.features, lines, labels, manifest.version, classes=task.classes)
+        findings = Findings(notes=_label_notes(joined))
+        reference = None
+        if version.holdout is not None and len(version.holdout):
+            findings.reference = compute_all(version.holdout.actual, version.holdout.scores, task)
+            reference = findings.reference.get(metric.name)
+        elif version.note:
+            findings.notes.append(version.note)
+        bound = _bound(policy.bound, policy.margin, reference, metric)
+        realised = None
+        if len(joined.labelled) >= policy.min_rows:
+            rows = joined.labelled
+            findings.metrics = compute_all(rows.actual, rows.scores, task)
+            realised = _finite(metric_interval(rows.actual, rows.scores, metric, task, seed=SEED))
+            _by_groups(contract, version, rows, findings)
+        estimated = gap = None
+        estimate = _estimator(version, findings)
+        if estimate is not None and len(joined.predictions) >= policy.min_rows:
+            estimated = _finite(estimate(joined.predictions))
+            same = _finite(estimate(joined.labelled)) if realised is not None else None
+            if realised is not None and same is not None:
+                gap = metric.gain(same.value, realised.value)
+                outside = not same.low <= realised.value <= same.high
+                findings.is_off = outside and abs(gap) > _allowed(policy.margin, same.value, metric)
+                if findings.is_off:
+                    findings.notes.append(
+                        f"on labelled predictions {metric.title} is {realised.value:.4g}, where {same.value:.4g} "
+                        f"({same.low:.4g} to {same.high:.4g}) was estimated: what rows mean may have changed, which no "
+                        "estimate can see"
+                    )
+        outcome = Outcome(
+            model=contract.name,
+            check_id=check_id,
+            status="insufficient",
+            version=manifest.version,
+            metric=metric.name,
+            reference=reference,
+            bound=bound,
+            realised=realised.value if realised else None,
+            lower=realised.low if realised else None,
+            upper=realised.high if realised else None,
+            estimated=estimated.value if estimated else None,
+            estimated_lower=estimated.low if estimated else None,
+            estimated_upper=estimated.high if estimated else None,
+            gap=gap,
+            rows=joined.seen,
+            labelled=len(joined.labelled),
+            report_key=f"{report_prefix('quality', contract.name)}{check_id}.html",
+        )
+        outcome = _decided(outcome, metric, findings, policy.min_rows)
+        return self._keep(outcome, findings, joined, f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC")
+
+    def _keep(self, outcome: Outcome, findings: Findings, joined: Joined, what: str) -> Outcome:
+        key = f"{report_prefix('quality', outcome.model)}{outcome.check_id}"
+        document = {
+            "schema": "mlops.quality.v1",
+            **outcome.to_dict(),
+            "checked_at": self.clock().astimezone(UTC).isoformat(),
+            "window": what,
+            "metrics": findings.metrics,
+            "holdout": dict(findings.reference),
+            "method": findings.method,
+            "labels": {
+                "rows": joined.labels.rows, "usable": joined.labels.usable, "matched": joined.matched,
+                "unknown": joined.labels.usable - joined.matched, "repeated": joined.labels.repeated,
+                "conflicting": joined.labels.conflicting, "invalid": joined.labels.invalid,
+            },
+            "fairness": [f.to_dict() for f in findings.fairness],
+            "groups": [asdict(s) for s in findings.by_group],
+            "worst": [s.to_dict() for s in findings.found],
+            "slices_looked_at": findings.looked,
+            "notes": findings.notes,
+        }  # fmt: skip
+        self.data.put(f"{key}.json", orjson.dumps(document), content_type="application/json")
+        history = [r.body for r in reversed(self.registry.records(outcome.model, KIND, 60))]
+        page = report.page(document, findings, history=history)
+        self.data.put(f"{key}.html", page.encode(), content_type="text/html; charset=utf-8")
+        time = self.clock().astimezone(UTC).isoformat()
+        self.registry.put_record(Record(outcome.model, KIND, outcome.check_id, time, outcome.to_dict()))
+        self.ledger.append(
+            LedgerDraft(
+                actor=ACTOR,
+                action="quality.checked",
+                subject=f"model/{outcome.model}/{outcome.version}",
+                reason=outcome.explanation,
+                outcome=outcome.status,
+                inputs={
+                    "check": outcome.check_id,
+                    "rows": outcome.rows,
+                    "labelled": outcome.labelled,
+                    "metric": outcome.metric,
+                    "reasons": list(outcome.reasons),
+                    "report": outcome.report_key,
+                },
+                id=f"quality/{outcome.model}/{outcome.check_id}",
+            )
+        )
+        return outcome
+
+
+def _by_groups(contract: Contract, version: _Version, rows: Rows, findings: Findings) -> None:
+    """Fairness by the contract's rules, the metric by group, and where the model is worst."""
+    held = [f for f in contract.features if f.name in rows.table and f.pii == "none"]
+    names = {f.name for f in held}
+    rules = tuple(rule for rule in contract.gates.fairness if rule.attribute in names)
+    for attribute in sorted({rule.attribute for rule in contract.gates.fairness} - names):
+        findings.notes.append(f"fairness by '{attribute}' cannot be seen: captures do not hold it as it is")
+    visible = replace(contract, features=tuple(held), gates=replace(contract.gates, fairness=rules))
+    findings.fairness = fairness.judge(visible, rows.table, rows.actual, rows.scores, version.task)
+    checks = [fairness.fairness_check(f) for f in findings.fairness]
+    findings.broken = [c.message for c in checks if not c.passed and c.effect == "reject"]
+    findings.by_group = groups_by_metric(visible, rows.table, rows.actual, rows.scores, version.task, seed=SEED)
+    findings.found, findings.looked = slices.find(held, rows, version.task)
+
+
+def _estimator(version: _Version, findings: Findings) -> Callable[[Rows], Interval] | None:
+    """How the metric of some predictions is estimated; None where it cannot be."""
+    holdout, metric, task = version.holdout, version.metric, version.task
+    if holdout is None or not len(holdout) or not can_estimate(metric):
+        if holdout is not None and len(holdout):
+            findings.notes.append(f"there is no estimate of {metric.title} without labels")
+        return None
+    if task.classes:
+        calibration = calibrate(holdout.actual, holdout.scores, seed=SEED)
+        findings.method = f"confidence-based, {calibration.name} correction of probabilities"
+        return lambda rows: expected(rows.scores, calibration(rows.scores), metric, task, seed=SEED)
+    names = [f for f in version.manifest.features if f.pii == "none"]
+    known = learn_loss(_inputs(holdout, names), holdout.actual - holdout.scores[:, 0], metric, seed=SEED)
+    findings.method = f"direct loss estimation, a tree of depth {known.depth} over {len(holdout)} hold-out rows"
+    return lambda rows: expected_error(known, _inputs(rows, names), metric, seed=SEED)
+
+
+def _inputs(rows: Rows, features: Sequence[Feature]) -> FloatArray:
+    """What the loss is learned from: the prediction and every feature that captures hold as it is."""
+    columns = [rows.scores[:, 0]]
+    for feature in features:
+        if feature.name not in rows.table:
+            columns.append(np.full(len(rows), np.nan))
+            continue
+        column = rows.table[feature.name]
+        if feature.type == "category":
+            codes = column.recode(feature.categories).astype(np.float64)
+            columns.append(np.where(column.missing(), np.nan, codes))
+        else:
+            columns.append(column.values)
+    return np.column_stack(columns)
+
+
+def _bound(fixed: float | None, margin: float, reference: float | None, metric: Metric) -> float | None:
+    """The value that the metric may not fall behind: the contract's, or the hold-out value less the margin."""
+    if fixed is not None:
+        return fixed
+    if reference is None:
+        return None
+    allowed = _allowed(margin, reference, metric)
+    return reference - allowed if metric.higher_is_better else reference + allowed
+
+
+def _allowed(margin: float, value: float, metric: Metric) -> float:
+    """The margin in the metric's unit; of an error without upper bound it is a share, as at the gate."""
+    return margin * abs(value) if metric.scale == "target" else margin
+
+
+def _beyond(interval: tuple[float | None, float | None], bound: float | None, metric: Metric) -> bool:
+    """Whether the whole interval is worse than the bound."""
+    low, high = interval
+    if bound is None or low is None or high is None:
+        return False
+    return high < bound if metric.higher_is_better else low > bound
+
+
+def _decided(outcome: Outcome, metric: Metric, findings: Findings, least: int) -> Outcome:
+    reasons: list[str] = []
+    if _beyond((outcome.lower, outcome.upper), outcome.bound, metric):
+        reasons.append("realised_below_bound")
+    if _beyond((outcome.estimated_lower, outcome.estimated_upper), outcome.bound, metric):
+        reasons.append("estimated_below_bound")
+    # Labels have the last word: an estimate that they contradict is no reason.
+    degraded = "realised_below_bound" in reasons or (bool(reasons) and outcome.realised is None)
+    if findings.is_off:
+        reasons.append("gap")
+    if findings.broken:
+        reasons.append("fairness")
+    if findings.found:
+        reasons.append("worst_slice")
+    if outcome.realised is None:
+        reasons.append("no_labels")
+    if outcome.reference is None:
+        reasons.append("no_holdout")
+    judged = outcome.realised is not None or outcome.estimated is not None
+    if outcome.rows < least:
+        reasons.append("few_rows")
+    status = "degraded" if degraded else "ok" if judged and outcome.bound is not None else "insufficient"
+    text = _explained(outcome, metric, status, least, findings)
+    return Outcome(**{**outcome.__dict__, "status": status, "reasons": tuple(reasons), "explanation": text})
+
+
+def _explained(outcome: Outcome, metric: Metric, status: str, least: int, findings: Findings) -> str:
+    said = []
+    if outcome.realised is not None:
+        said.append(
+            f"{metric.title} {outcome.realised:.4g} ({outcome.lower:.4g} to {outcome.upper:.4g}) on "
+            f"{outcome.labelled} labelled predictions"
+        )
+    if outcome.estimated is not None:
+        said.append(
+            f"{metric.title} estimated without labels {outcome.estimated:.4g} ({outcome.estimated_lower:.4g} to "
+            f"{outcome.estimated_upper:.4g}) over {outcome.rows} predictions"
+        )
+    if not said:
+        said.append(f"{outcome.rows} predictions, {outcome.labelled} of them labelled; {least} are needed")
+    if outcome.bound is not None:
+        worse = "is worse than" if status == "degraded" else "is compared with"
+        said.append(f"it {worse} the bound {outcome.bound:.4g}" + (
+            f" (hold-out {outcome.reference:.4g})" if outcome.reference is not None else ""
+        ))  # fmt: skip
+    said += findings.broken[:2]
+    if findings.found:
+        said.append(f"worst where {findings.found[0].where}")
+    return "; ".join(said) + "."
+
+
+def _label_notes(joined: Joined) -> list[str]:
+    labels, notes = joined.labels, []
+    unknown = labels.usable - joined.matched
+    if unknown:
+        notes.append(f"{unknown} labels belong to no prediction of this version in this window")
+    if labels.repeated:
+        notes.append(f"{labels.repeated} labels came again with the same value")
+    if labels.conflicting:
+        notes.append(f"{labels.conflicting} labels came again with another value; the last one counts")
+    for reason, rows in sorted(labels.invalid.items()):
+        notes.append(f"{rows} rows of label files were left out: {_INVALID[reason]}")
+    if joined.seen > len(joined.predictions):
+        notes.append(
+            f"{len(joined.predictions)} of {joined.seen} predictions were looked at, chosen by a hash of the id"
+        )
+    return notes
+
+
+_INVALID = {
+    "not_a_row": "no row of CSV or JSON Lines",
+    "no_label": "no label, or one that is no class or number of the target",
+    "bad_time": "a time that is not ISO 8601",
+    "no_id": "neither an inference id nor a whole entity key",
+    "no_pseudonym_key": "entity keys cannot be found without the stack's pseudonym key",
+}
+
+
+def _finite(interval: Interval) -> Interval | None:
+    values = (interval.value, interval.low, interval.high)
+    return interval if all(map(math.isfinite, values)) else None

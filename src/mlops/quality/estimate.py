@@ -1,0 +1,208 @@
+"""Performance before labels come.
+
+**Classification** (confidence-based performance estimation). If probabilities are calibrated, a row's label is a draw
+from them, so the metric's distribution over such draws is the distribution of the performance. Sums over rows have an
+expectation in closed form; for others (F1, areas under curves) labels are drawn and the metric itself is computed.
+
+**Regression** (direct loss estimation). A small tree learns from the hold-out rows how large the error is for which
+predictions and features; its mean over the window is the expected error. The tree's depth is chosen by
+cross-validation, down to none: then the estimate is the hold-out error itself.
+
+Both see a change of *which* rows come (covariate shift). Neither can see that the same rows begin to mean something
+else (concept drift): that is what labels, and the gap between estimated and realised, are for.
+
+References
+----------
+NannyML's documentation, "Confidence-based Performance Estimation" and "Direct Loss Estimation" (2022).
+Garg et al., "Leveraging unlabeled data to predict out-of-distribution performance", ICLR 2022: limits of the approach.
+Breiman et al., "Classification and Regression Trees", 1984.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlops.evaluation.compare import MAX_ROWS, Interval
+from mlops.evaluation.metrics import Metric, Task, labels
+
+FloatArray = npt.NDArray[np.float64]
+Loss = Callable[[FloatArray], FloatArray]
+
+DRAWS = 200
+CONFIDENCE = 0.95
+_LEAST = float(np.finfo(np.float64).eps)
+
+
+def expected(
+    scores: FloatArray, probabilities: FloatArray, metric: Metric, task: Task, *, seed: int, draws: int = DRAWS
+) -> Interval:
+    """The expected metric of a classification, and the interval that labels and sampling of rows leave open.
+
+    Parameters
+    ----------
+    scores : what the model answered, (rows, classes).
+    probabilities : the calibrated probabilities of the same rows.
+    """
+    generator = np.random.default_rng(seed)
+    if len(scores) > MAX_ROWS:
+        keep = np.sort(generator.permutation(len(scores))[:MAX_ROWS])
+        scores, probabilities = scores[keep], probabilities[keep]
+    exact = _EXACT.get(metric.name)
+    values = np.empty((draws, 2))
+    for i in range(draws):
+        if exact is None:
+            values[i, 0] = metric.compute(_drawn(probabilities, generator), scores, task)
+        index = generator.integers(0, len(scores), len(scores))
+        values[i, 1] = metric.compute(_drawn(probabilities[index], generator), scores[index], task)
+    value = exact(scores, probabilities, task) if exact else _mean(values[:, 0])
+    return _interval(value, values[:, 1])
+
+
+def _drawn(probabilities: FloatArray, generator: np.random.Generator) -> npt.NDArray[np.int64]:
+    edges = np.cumsum(probabilities, axis=1)[:, :-1]
+    drawn: npt.NDArray[np.int64] = (generator.random(len(edges))[:, None] >= edges).sum(axis=1)
+    return drawn
+
+
+def _accuracy(scores: FloatArray, probabilities: FloatArray, task: Task) -> float:
+    return float(np.mean(probabilities[np.arange(len(scores)), labels(scores, task)]))
+
+
+def _log_loss(scores: FloatArray, probabilities: FloatArray, task: Task) -> float:
+    clipped = np.clip(scores, _LEAST, 1.0 - _LEAST)
+    return float(-np.mean((probabilities * np.log(clipped / scores.sum(axis=1, keepdims=True))).sum(axis=1)))
+
+
+def _brier(scores: FloatArray, probabilities: FloatArray, task: Task) -> float:
+    if task.binary:
+        score, truth = scores[:, task.positive], probabilities[:, task.positive]
+        return float(np.mean(truth * (1 - score) ** 2 + (1 - truth) * score**2))
+    square = (scores**2).sum(axis=1, keepdims=True)
+    return float(np.mean((probabilities * (square - 2 * scores + 1)).sum(axis=1)))
+
+
+#: Metrics that are means over rows.
+_EXACT: Mapping[str, Callable[[FloatArray, FloatArray, Task], float]] = {
+    "accuracy": _accuracy,
+    "log_loss": _log_loss,
+    "brier": _brier,
+}
+
+# Regression --------------------------------------------------------------------------------------
+
+MAX_DEPTH = 3
+FOLDS = 5
+LEAST_LEAF = 20
+_CUTS = 16
+
+#: Metric -> loss of a row from its error, and how the mean loss becomes the metric.
+_LOSSES: Mapping[str, tuple[Callable[[FloatArray], FloatArray], Callable[[float], float]]] = {
+    "mae": (np.abs, float),
+    "rmse": (np.square, lambda mean: float(np.sqrt(max(0.0, mean)))),
+}
+
+
+def can_estimate(metric: Metric) -> bool:
+    """Whether there is an estimate of this metric without labels."""
+    return metric.kind == "classification" or metric.name in _LOSSES
+
+
+@dataclass(frozen=True)
+class LossModel:
+    """What the hold-out rows say about the error: the tree's answer and what it left over, per hold-out row."""
+
+    predict: Loss
+    left: FloatArray
+    depth: int
+
+
+def learn_loss(inputs: FloatArray, errors: FloatArray, metric: Metric, *, seed: int) -> LossModel:
+    """Learn the loss of a row from ``inputs`` ((rows, columns), NaN allowed): prediction and features."""
+    losses = _LOSSES[metric.name][0](errors)
+    order = np.random.default_rng(seed).permutation(len(losses))
+    wrong = []
+    for depth in range(MAX_DEPTH + 1):
+        total = 0.0
+        for fold in range(FOLDS):
+            test = order[fold::FOLDS]
+            train = np.setdiff1d(order, test)
+            if len(train):
+                total += float(((_tree(inputs[train], losses[train], depth)(inputs[test]) - losses[test]) ** 2).sum())
+        wrong.append(total)
+    best = int(np.argmin(wrong))
+    predict = _tree(inputs, losses, best)
+    return LossModel(predict, losses - predict(inputs), best)
+
+
+def expected_error(model: LossModel, inputs: FloatArray, metric: Metric, *, seed: int, draws: int = DRAWS) -> Interval:
+    """The expected metric of a regression over ``inputs``, with the interval that the rows' own scatter and the size of
+    the hold-out set leave open."""
+    finish = _LOSSES[metric.name][1]
+    losses = model.predict(inputs)
+    generator = np.random.default_rng(seed)
+    rows, known = min(len(losses), MAX_ROWS), len(model.left)
+    values = np.empty(draws)
+    for i in range(draws):
+        mean = losses[generator.integers(0, len(losses), rows)].mean()
+        level = model.left[generator.integers(0, known, known)].mean()
+        scatter = model.left[generator.integers(0, known, rows)].mean()
+        values[i] = finish(float(mean + level + scatter))
+    return _interval(finish(float(losses.mean())), values)
+
+
+def _tree(inputs: FloatArray, losses: FloatArray, depth: int) -> Loss:
+    """A regression tree of at most ``depth`` questions, each the best of a few cuts of every column."""
+    mean = float(losses.mean())
+    split = _best_split(inputs, losses) if depth else None
+    if split is None:
+        return lambda rows: np.full(len(rows), mean)
+    column, cut = split
+    is_low = ~(inputs[:, column] > cut)  # a missing value is low
+    low, high = _tree(inputs[is_low], losses[is_low], depth - 1), _tree(inputs[~is_low], losses[~is_low], depth - 1)
+
+    def answer(rows: FloatArray) -> FloatArray:
+        goes_low = ~(rows[:, column] > cut)
+        result = np.empty(len(rows))
+        result[goes_low], result[~goes_low] = low(rows[goes_low]), high(rows[~goes_low])
+        return result
+
+    return answer
+
+
+def _best_split(inputs: FloatArray, losses: FloatArray) -> tuple[int, float] | None:
+    least = max(LEAST_LEAF, len(losses) // 20)
+    best, found = 0.0, None
+    for column in range(inputs.shape[1]):
+        values = inputs[:, column]
+        known = values[np.isfinite(values)]
+        if len(known) < 2 * least:
+            continue
+        for cut in np.unique(np.quantile(known, np.arange(1, _CUTS) / _CUTS, method="lower")).tolist():
+            is_low = ~(values > cut)
+            n = int(is_low.sum())
+            if min(n, len(losses) - n) < least:
+                continue
+            gap = float(losses[is_low].mean() - losses[~is_low].mean())
+            gain = gap**2 * n * (len(losses) - n) / len(losses)
+            if gain > best:
+                best, found = gain, (column, cut)
+    return found
+
+
+def _mean(values: FloatArray) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else float("nan")
+
+
+def _interval(value: float, drawn: npt.NDArray[Any]) -> Interval:
+    finite = drawn[np.isfinite(drawn)]
+    if len(finite) < len(drawn) / 2:
+        return Interval(value, value, value, CONFIDENCE, len(finite))
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(finite, [tail, 1 - tail])
+    return Interval(value, float(min(low, value)), float(max(high, value)), CONFIDENCE, len(finite))
