@@ -36,7 +36,7 @@ def test_files_get_the_answers_of_the_api(deployed: Deployed, tmp_path: Path) ->
     assert first["rows"] == {"scored": 89, "errors": 1}
     assert [(f["key"].rsplit("/", 1)[-1], f["code"]) for f in first["failures"]] == [("d.csv", "missing_columns")]
     assert second["objects"] == {"scored": 0, "skipped": 3, "failed": 1, "ignored": 0}
-    assert score_runs.progress(bench, ended[0].name) == Counts(4, 4)
+    assert score_runs.progress(bench, ended[0].name) == Counts(4, 4, 3, 3)
 
     files = {p.name: p.read_text().splitlines() for p in score_runs.download(first, tmp_path / "out")}
     answers = bench.predict(MODEL, frame.to_dicts(), bench.token(subject="e2e")).body["predictions"]

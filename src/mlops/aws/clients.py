@@ -9,7 +9,9 @@ import boto3
 from botocore.config import Config
 
 #: ``standard`` retries throttling and transient faults with jitter; Step Functions retries what is left.
-_CONFIG = Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5, read_timeout=60)
+_CONFIG = Config(
+    retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5, read_timeout=60, max_pool_connections=20
+)
 
 
 @cache

@@ -15,17 +15,26 @@ from mlops.aws.clients import client
 from mlops.aws.objects import S3Objects
 from mlops.aws.workbench import Workbench
 from mlops.errors import MlopsError, NotFoundError
+from mlops.objects import score_work_prefix
+from mlops.scoring.entities import Run, SourceObject
 from mlops.scoring.run import SOURCES
 
 _BLOCK = 1024 * 1024
 
 
+#: Of more objects than this only the objects are counted, not the chunks within.
+FEW = 20
+
+
 @dataclass(frozen=True)
 class Counts:
-    """How far a run is: objects that have ended, of how many."""
+    """How far a run is: objects that have ended, of how many; of few objects also chunks that are scored, of how many
+    that are prepared so far."""
 
     done: int = 0
     total: int = 0
+    chunks_done: int = 0
+    chunks: int = 0
 
 
 def send(bench: Workbench, path: Path, *, progress: Callable[[int], None] | None = None) -> str:
@@ -113,7 +122,16 @@ def progress(bench: Workbench, run_id: str) -> Counts:
         return Counts()
     counts = machine.describe_map_run(mapRunArn=runs[0]["mapRunArn"])["itemCounts"]
     ended = sum(counts[name] for name in ("succeeded", "failed", "timedOut", "aborted"))
-    return Counts(ended, counts["total"])
+    return Counts(ended, counts["total"], *(_chunks(bench, run_id) if counts["total"] <= FEW else (0, 0)))
+
+
+def _chunks(bench: Workbench, run_id: str) -> tuple[int, int]:
+    prefix = score_work_prefix(run_id)
+    run = Run.from_dict(json.loads(bench.data.get(f"{prefix}run.json")))
+    sources = [SourceObject(**json.loads(line)) for line in bench.data.get(run.items_key()).splitlines()]
+    prepared = sum(info.key.endswith(".jsonl.gz") for info in bench.data.list(prefix))
+    store = S3Objects(run.output_bucket)
+    return sum(1 for source in sources for _ in store.list(run.folder(source))), prepared
 
 
 def download(summary: Mapping[str, Any], folder: Path) -> list[Path]:

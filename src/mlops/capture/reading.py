@@ -5,9 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from collections import deque
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from mlops.objects import ObjectStore, capture_prefix
@@ -15,6 +18,8 @@ from mlops.objects import ObjectStore, capture_prefix
 SCHEMA = "mlops.capture.v1"
 #: Request ids of records that the release replayed start with this; they are not live traffic.
 REPLAY = "replay-"
+#: Objects fetched at once, and objects asked for before they are needed.
+AT_ONCE, AHEAD = 16, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +126,28 @@ def read(objects: ObjectStore, model: str, since: datetime, until: datetime) -> 
     hour = since.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     while hour < until:
         seen: set[tuple[str, str]] = set()
-        for info in objects.list(capture_prefix(model, hour.strftime("%Y-%m-%d"), hour.strftime("%H"))):
-            for line in parse(objects.get(info.key)):
+        keys = (i.key for i in objects.list(capture_prefix(model, hour.strftime("%Y-%m-%d"), hour.strftime("%H"))))
+        for body in _bodies(objects, keys):
+            for line in parse(body):
                 identity = (line.request_id, line.rows[0].id if line.rows else "")
                 if since <= line.time < until and identity not in seen:
                     seen.add(identity)
                     yield line
         hour += timedelta(hours=1)
+
+
+def _bodies(objects: ObjectStore, keys: Iterator[str]) -> Iterator[bytes]:
+    """The objects in the order of their keys, some of them on their way while one is read: traffic of a day is tens
+    of thousands of small objects, and one after the other they would take longer than a function may run."""
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="captures") as pool:
+        coming: deque[Future[bytes]] = deque(pool.submit(objects.get, key) for key in islice(keys, AHEAD))
+        try:
+            while coming:
+                yield coming.popleft().result()
+                coming.extend(pool.submit(objects.get, key) for key in islice(keys, 1))
+        finally:
+            for future in coming:
+                future.cancel()
 
 
 def parse(body: bytes) -> Iterator[CaptureLine]:

@@ -99,14 +99,16 @@ class Output:
             yield lambda sent: progress.advance(task, sent)
 
     @contextmanager
-    def count_bar(self, text: str, unit: str) -> Iterator[Any]:
-        """Progress in counted things; yields a function that takes how many are done, and of how many (0: unknown)."""
+    def count_bar(self, text: str) -> Iterator[Any]:
+        """Progress in counted things; yields a function that takes how many are done, of how many (0: unknown), and
+        what they are."""
         with Progress(
-            TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
+            TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
             TimeElapsedColumn(), console=self.notes, transient=True, disable=not sys.stderr.isatty(),
         ) as progress:  # fmt: skip
-            task = progress.add_task(text, total=None)
-            yield lambda done, total: progress.update(task, completed=done, total=total or None)
+            task = progress.add_task(text, total=None, unit="")
+            yield lambda done, total, unit: progress.update(task, completed=done, total=total or None, unit=unit)
 
     @staticmethod
     def _print(console: Console, text: str, style: str) -> None:

@@ -63,11 +63,13 @@ def _follow(current: Session, run_id: str, minutes: float) -> Any:
 
     bench = current.workbench
     deadline = time.monotonic() + minutes * 60
-    with current.out.count_bar("scoring", "files") as show:
+    with current.out.count_bar("scoring") as show:
         while time.monotonic() < deadline:
             ended = bench.execution(run_id, "ScoreArn")
             counts = score_runs.progress(bench, run_id)
-            show(counts.done, counts.total)
+            few = counts.chunks > counts.total
+            done, total = (counts.chunks_done, counts.chunks) if few else (counts.done, counts.total)
+            show(done, total, "chunks" if few else "files")
             if ended and ended.ended:
                 if ended.status != "SUCCEEDED":
                     raise MlopsError(

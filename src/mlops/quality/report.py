@@ -10,7 +10,7 @@ from mlops.report import html, svg
 from mlops.report.markup import Markup, number
 
 if TYPE_CHECKING:
-    from mlops.quality.check import Findings
+    from mlops.quality.outcome import Findings
 
 
 def page(document: Mapping[str, Any], findings: Findings, *, history: Sequence[Mapping[str, Any]] = ()) -> str:

@@ -120,6 +120,10 @@ class Run:
         """The objects to score, one JSON line each: what the Distributed Map reads."""
         return f"{score_work_prefix(self.run_id)}objects.jsonl"
 
+    def plan_key(self) -> str:
+        """The run itself, for those who follow it."""
+        return f"{score_work_prefix(self.run_id)}run.json"
+
     def chunk_key(self, source: SourceObject, chunk: int) -> str:
         """Records of one chunk, ready to be scored."""
         return f"{score_work_prefix(self.run_id)}{self.identity(source)}/{chunk:05d}.jsonl.gz"

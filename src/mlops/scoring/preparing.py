@@ -109,7 +109,8 @@ class Prepare:
             def write(readable: Table) -> tuple[int, int]:
                 return self._write(run, source, records(readable, manifest.features, key, fmt), len(names))
 
-            return read_through(table, write)
+            numbers = [f.name for f in manifest.features if f.type in ("number", "integer") and f.name in table.names]
+            return read_through(table, write, numbers)
 
     def _write(self, run: Run, source: SourceObject, lines: Any, width: int) -> tuple[int, int]:
         size = max(MIN_CHUNK, min(MAX_CHUNK, CHUNK_CELLS // max(1, width)))

@@ -111,6 +111,7 @@ class Runs:
             return {**planned.to_dict(), "status": "nothing", "explanation": f"there is no file to score at {where}"}
         body = "".join(json.dumps(i.to_dict()) + "\n" for i in items).encode()
         self.data.put(run.items_key(), body, content_type="application/x-ndjson")
+        self.data.put(run.plan_key(), json.dumps(planned.to_dict()).encode(), content_type="application/json")
         text = f"{len(items)} objects to score with version {run.version}, {skipped} scored already"
         return {**planned.to_dict(), "status": "planned", "items_key": run.items_key(), "explanation": text}
 

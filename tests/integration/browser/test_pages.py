@@ -6,6 +6,7 @@ import http.server
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -50,6 +51,21 @@ def drift() -> str:
     world.capture(300, shift=0.8)
     world.check.window(MODEL)
     return newest(world.data, "reports/drift/")
+
+
+def quality() -> str:
+    from tests.unit.quality.test_quality_check import World
+
+    with TemporaryDirectory() as folder:
+        rules = [{"attribute": "region", "metric": "accuracy_difference", "bound": 0.1}]
+        world = World(Path(folder), gates={"fairness": rules})
+        rows = world.traffic(300)
+        truth = world.truth(rows)
+        wrong = [r["region"] == "south" and r["z"] > 0 for r in rows]
+        world.run()
+        world.label([{"yes": "no", "no": "yes"}[y] if w else y for y, w in zip(truth, wrong, strict=True)])
+        world.run()
+    return newest(world.data, "reports/quality/")
 
 
 def evaluation() -> str:
@@ -100,7 +116,8 @@ def newest(objects: MemoryObjects, prefix: str) -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
-    "ingest": ingest, "drift": drift, "evaluation": evaluation, "cost": cost, "cost estimate": cost_estimate,
+    "ingest": ingest, "drift": drift, "quality": quality, "evaluation": evaluation, "cost": cost,
+    "cost estimate": cost_estimate,
 }  # fmt: skip
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import threading
+import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from functions.capture_writer import app
-from mlops.capture.reading import CaptureLine, parse, read
+from mlops.capture.reading import AT_ONCE, CaptureLine, parse, read
 from mlops.capture.writing import BatchError, LogEvent, decode, write
+from mlops.errors import NotFoundError
 from tests.fakes import MemoryObjects
 
 START = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
@@ -168,6 +172,43 @@ def test_the_parts_of_one_large_request_are_all_read() -> None:
     second["rows"][0]["id"] = f"{1:032x}-900"
     write(objects, events([line(1), json.dumps(second)]))
     assert len(everything(objects, "tumour")) == 2
+
+
+class _Slow(MemoryObjects):
+    """Gives objects when all that can be asked for at once are asked for; counts them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock, self.waiting, self.most = threading.Lock(), 0, 0
+
+    def get(self, key: str, *, version_id: str | None = None) -> bytes:
+        with self.lock:
+            self.waiting += 1
+            self.most = max(self.most, self.waiting)
+        time.sleep(0.002)
+        with self.lock:
+            self.waiting -= 1
+        return super().get(key)
+
+
+def test_many_objects_are_fetched_at_once_and_read_in_their_order() -> None:
+    objects = _Slow()
+    for i in range(150):
+        write(objects, events([line(i)]))
+    order = [parse(objects.versions[key][-1]) for key in sorted(objects.versions)]
+    assert [x.request_id for x in everything(objects, "tumour")] == [x.request_id for lines in order for x in lines]
+    assert 1 < objects.most <= AT_ONCE
+
+
+def test_a_fault_while_reading_is_raised_and_a_reader_may_stop() -> None:
+    objects = MemoryObjects()
+    for i in range(5):
+        write(objects, events([line(i)]))
+    assert next(iter(read(objects, "tumour", START, START + timedelta(hours=1)))).model == "tumour"
+    listed = list(objects.list("captures/"))
+    objects.list = lambda prefix: iter([*listed, replace(listed[0], key="captures/gone")])  # type: ignore[method-assign]
+    with pytest.raises(NotFoundError):
+        list(read(objects, "tumour", START, START + timedelta(hours=1)))
 
 
 def test_the_window_is_half_open_and_needs_a_zone() -> None:

@@ -155,12 +155,17 @@ def test_a_change_of_meaning_is_seen_by_labels_and_by_the_gap_alone(world: Calla
     before = found.run()
     assert (before["status"], before["reasons"]) == ("ok", ["no_labels"])
     found.label([{"yes": "no", "no": "yes"}[y] for y in truth])
+    found.check.clock.forward(minutes=1)  # type: ignore[attr-defined]
     after = found.run()
     assert after["status"] == "degraded"
     assert after["reasons"][:2] == ["realised_below_bound", "gap"]
     assert after["gap"] > 0.2
     assert after["check_id"] != before["check_id"], "new labels make another check of the same window"
     assert len(found.registry.records("m", "quality")) == 2
+    assert (before["news"], after["news"]) == (False, True)
+    found.label(truth, "0")  # arrives in between, but the file that came last wins: still degraded, and no news
+    found.check.clock.forward(minutes=1)  # type: ignore[attr-defined]
+    assert (found.run()["status"], found.run()["news"]) == ("degraded", False)
 
 
 def test_a_shift_to_where_the_model_is_unsure_is_seen_without_labels(world: Callable[..., World]) -> None:
