@@ -29,6 +29,8 @@ FloatArray = npt.NDArray[np.float64]
 
 SEED = 20_260
 LATENCY_CALLS = 200
+#: Recent labelled predictions without which they say nothing.
+FEWEST_RECENT = 50
 
 
 @dataclass(frozen=True)
@@ -109,11 +111,16 @@ def evaluate(
     candidate: Bundle,
     champion: Bundle | None = None,
     *,
+    recent: Columns | None = None,
     seconds: Callable[[], float] = time.perf_counter,
 ) -> Evaluation:
-    """Judge a candidate. A model that cannot be judged is rejected with the reason, not an exception."""
+    """Judge a candidate. A model that cannot be judged is rejected with the reason, not an exception.
+
+    ``recent``: features and target of live predictions whose truth is known by now, and that the candidate was not
+    trained on; candidate and champion are compared on them as well.
+    """
     try:
-        return _Evaluator(contract, candidate, champion, seconds).run()
+        return _Evaluator(contract, candidate, champion, recent, seconds).run()
     except ModelRefusedError as error:
         check = Check("loads", False, None, None, error.message)
         return Evaluation(
@@ -141,9 +148,15 @@ def task_of(manifest: Manifest, contract: Contract) -> Task:
 
 class _Evaluator:
     def __init__(
-        self, contract: Contract, candidate: Bundle, champion: Bundle | None, seconds: Callable[[], float]
+        self,
+        contract: Contract,
+        candidate: Bundle,
+        champion: Bundle | None,
+        recent: Columns | None,
+        seconds: Callable[[], float],
     ) -> None:
         self._contract, self._candidate, self._champion, self._seconds = contract, candidate, champion, seconds
+        self._recent = recent
         self._manifest = candidate.manifest
         self._check_manifest()
         self._task = task_of(self._manifest, contract)
@@ -215,10 +228,14 @@ class _Evaluator:
             table = Columns.load(body)
         except parity.UNREADABLE as error:
             raise ModelRefusedError("holdout.npz is not readable") from error
+        return self._usable(table, "holdout.npz")
+
+    def _usable(self, table: Columns, name: str) -> tuple[Columns, npt.NDArray[Any]]:
+        """The rows that have a target, and their targets; ``name``: what a refusal calls them."""
         names = [f.name for f in self._manifest.features] + [self._manifest.target]
         absent = [n for n in names if n not in table]
         if absent:
-            raise ModelRefusedError(f"holdout.npz lacks column '{absent[0]}'")
+            raise ModelRefusedError(f"{name} lacks column '{absent[0]}'")
         column = table[self._manifest.target]
         if self._task.classes:
             actual = column.recode(self._manifest.classes).astype(np.int64)
@@ -227,7 +244,7 @@ class _Evaluator:
             actual = column.values.astype(np.float64)
             usable = np.isfinite(actual)
         if int(usable.sum()) < 2:
-            raise ModelRefusedError("holdout.npz has fewer than two rows with a target")
+            raise ModelRefusedError(f"{name} has fewer than two rows with a target")
         return table.take(usable), actual[usable]
 
     def _trivial(self, actual: npt.NDArray[Any], scores: FloatArray) -> Check:
@@ -273,7 +290,7 @@ class _Evaluator:
             seed=SEED,
             champion_task=task_of(champion.manifest, self._contract),
         )
-        checks = (*result.checks, check, *self._on_champion_rows(champion, margin))
+        checks = (*result.checks, check, *self._on_champion_rows(champion, margin), *self._on_recent(champion, margin))
         status, reasons = gates.decide(self._contract, checks)
         return replace(
             result,
@@ -312,6 +329,30 @@ class _Evaluator:
             name="no_worse_on_champion_rows",
             where=f" on the {len(actual)} rows that the champion was judged on",
             effect="ask",
+        )
+        return [check]
+
+    def _on_recent(self, champion: Bundle, margin: float) -> list[Check]:
+        """Both models on live predictions whose truth is known."""
+        if self._recent is None or self._recent.rows < FEWEST_RECENT:
+            return []
+        try:
+            table, actual = self._usable(self._recent, "what is known of recent predictions")
+            its = self._champion_scores(champion, table)
+        except ModelRefusedError as error:
+            note = f"not compared on recent predictions: {error.message}"
+            return [Check("no_worse_on_recent_traffic", True, None, None, note, effect="report")]
+        check, _ = gates.champion_check(
+            actual,
+            self._scorer(encode(self._manifest.features, table)),
+            its,
+            self._metric,
+            self._task,
+            margin=margin,
+            seed=SEED,
+            champion_task=task_of(champion.manifest, self._contract),
+            name="no_worse_on_recent_traffic",
+            where=f" on {len(actual)} recent predictions whose truth is known",
         )
         return [check]
 

@@ -6,13 +6,14 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from mlops.contract import Contract
 from mlops.errors import NotFoundError
 from mlops.evaluation import card
 from mlops.evaluation.evaluate import Bundle, Evaluation, evaluate
 from mlops.evaluation.report import render
+from mlops.features.columns import Columns
 from mlops.manifest import Manifest
 from mlops.objects import ObjectStore, version_prefix
 from mlops.registry.entities import LedgerDraft
@@ -22,6 +23,15 @@ ACTOR = "function:evaluate"
 FILES = ("parity.npz", "holdout.npz", "golden.json")
 
 
+class RecentLabels(Protocol):
+    """Labels come late; whoever joins them with captured predictions has rows that no upload has."""
+
+    def rows(self, contract: Contract, candidate: Manifest) -> Columns | None:
+        """Features and target of recent live predictions that ``candidate`` was not trained on: captured after its
+        data set was made. None when there are none."""
+        ...
+
+
 @dataclass
 class Evaluate:
     """Judges one version against the contract in force and the champion.
@@ -29,6 +39,7 @@ class Evaluate:
     Attributes
     ----------
     artifacts : the bucket with the versions' folders; results are written beside them.
+    recent : live predictions whose truth is known by now; None: nobody tells.
     clock : the time of the result.
     """
 
@@ -36,6 +47,7 @@ class Evaluate:
     registry: Registry
     ledger: Ledger
     clock: Callable[[], datetime]
+    recent: RecentLabels | None = None
 
     def run(self, model: str, version: str, run_id: str) -> dict[str, Any]:
         """Evaluate a version.
@@ -56,7 +68,8 @@ class Evaluate:
         candidate = self._bundle(model, version, FILES)
         serving = self.registry.in_state(model, "champion")
         champion = self._bundle(model, serving.version, ("holdout.npz",)) if serving else None
-        result = evaluate(contract, candidate, champion)
+        recent = self.recent.rows(contract, candidate.manifest) if self.recent is not None else None
+        result = evaluate(contract, candidate, champion, recent=recent)
         report_key = self._store(contract, candidate.manifest, result)
         self._tell(result, run_id, contract.digest(), candidate.manifest)
         body = result.to_dict()

@@ -121,6 +121,38 @@ def test_each_version_is_judged_by_its_own_threshold() -> None:
     assert body["gain"]["value"] == pytest.approx(body["metrics"]["f1"] - body["champion_metrics"]["f1"])
 
 
+class Traffic:
+    """Live predictions whose truth is known."""
+
+    def __init__(self, table: Columns) -> None:
+        self.table = table
+
+    def rows(self, contract: Contract, candidate: Manifest) -> Columns:
+        assert candidate.model == contract.name
+        return self.table
+
+
+def test_a_challenger_that_loses_on_recent_labelled_traffic_is_rejected() -> None:
+    """The world has turned around since the data set: the old champion, by luck, knows it."""
+    world = World()
+    table = tables.table("binary", world.contract.features, rows=400)
+    turned = Columns((*table.columns[:-1], replace(table["y"], values=1 - table["y"].values)))
+    world.champion(world.train(turned))
+    version = world.train(table, dataset="d2")
+    assert world.evaluate(version)["status"] != "rejected"
+
+    recent = tables.table("binary", world.contract.features, rows=120, seed=5)
+    recent = Columns((*recent.columns[:-1], replace(recent["y"], values=1 - recent["y"].values)))
+    service = replace(world.service(), recent=Traffic(recent))
+    result = service.run(MODEL, version, "run-2")
+    assert result["status"] == "rejected"
+    assert not checks(result)["no_worse_on_recent_traffic"]
+    assert "on 120 recent predictions whose truth is known" in "; ".join(result["reasons"])
+
+    few = replace(service, recent=Traffic(recent.take(np.arange(40)))).run(MODEL, version, "run-3")
+    assert "no_worse_on_recent_traffic" not in checks(few)
+
+
 def test_golden_answers_and_metrics_become_those_of_onnx() -> None:
     world = World()
     version = world.train()

@@ -19,7 +19,7 @@ NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
 @pytest.mark.parametrize("task", tables.CLASSES)
 def test_an_own_file_is_judged_by_the_same_gates(task: str, tmp_path: Path) -> None:
-    world = World(task, "boosting")
+    world = World(task, "linear")
     made_elsewhere = world.file(world.train(), "model.onnx")
     unseen = tables.table(task, world.contract.features, rows=200, seed=3)
 
