@@ -114,8 +114,9 @@ def build_layer(name: str, target: Path) -> None:
         shutil.rmtree(staging, ignore_errors=True)
         _install(name, staging / "python")
         prune(staging / "python", recipe.get("remove", []))
+        empty(staging / "python", recipe.get("empty", []))
         if recipe.get("bytecode", True):
-            compile_bytecode(staging / "python", "/opt/python")
+            compile_bytecode(staging / "python", "/opt/python", docstrings=recipe.get("docstrings", True))
         size = folder_bytes(staging)
         limit = recipe["budget_mib"] * MEBIBYTE
         if size > limit:
@@ -181,11 +182,22 @@ def prune(folder: Path, patterns: list[str]) -> None:
             path.unlink()
 
 
-def compile_bytecode(folder: Path, installed_at: str) -> None:
+def empty(folder: Path, names: list[str]) -> None:
+    """Empty modules that only write documentation onto what other modules define."""
+    for name in names:
+        path = folder / name
+        if not path.is_file():
+            print(f"{folder}: there is no '{name}' (layer.toml: empty)", file=sys.stderr)
+            sys.exit(1)
+        path.write_text("")
+
+
+def compile_bytecode(folder: Path, installed_at: str, *, docstrings: bool = True) -> None:
     """Write bytecode that a read-only folder accepts.
 
     A layer is mounted read-only and its files get new times, so bytecode checked by time is thrown away and
-    made again at every cold start. ``unchecked-hash`` bytecode is used as it is (PEP 552).
+    made again at every cold start. ``unchecked-hash`` bytecode is used as it is (PEP 552). Without ``docstrings``
+    (and without assertions, as by ``-OO``) it is half as large where a package explains itself at length.
     """
     interpreter = _interpreter()
     if interpreter is None:
@@ -197,10 +209,12 @@ def compile_bytecode(folder: Path, installed_at: str) -> None:
         return
     subprocess.run(
         [interpreter, "-m", "compileall", "-q", "-j", "2", "--invalidation-mode", "unchecked-hash",
-         "-s", str(folder), "-p", installed_at, str(folder)],
+         "-o", "0" if docstrings else "2", "-s", str(folder), "-p", installed_at, str(folder)],
         check=True,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": ""},
     )  # fmt: skip
+    for path in folder.rglob("*.opt-2.pyc"):  # an interpreter without -OO looks for the ordinary name
+        path.rename(path.with_name(path.name.replace(".opt-2", "")))
 
 
 def _interpreter() -> str | None:

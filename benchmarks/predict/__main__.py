@@ -2,6 +2,7 @@
 
     python -m benchmarks.predict [--rounds 15] [--only "floor,serverless-mlops"] [--skip-cold] [--skip-warm]
 
+`make bench` runs it with mlflow as well; ROUNDS=5 takes a few minutes once the environments are made.
 Makes every environment itself (below .cache/bench), prints a table, and writes `.cache/bench/predict.json` and
 `.cache/bench/predict.html`. Only ratios of one run mean anything: the machine decides the milliseconds.
 """
@@ -19,7 +20,8 @@ from benchmarks.predict.measure import Samples, cold, ratio, warm
 from mlops.report.html import figures, page, paragraph, section, table
 from mlops.report.svg import bars
 
-#: (what, samples, is met when the ratio of ours to the floor, or of the peer to ours, is …)
+#: (what, samples, ratio of which to which, how it is bounded). The ratio of CPU time is printed beside: a busy machine
+#: leaves it alone.
 GOALS = (
     ("cold start, against the floor", "cold", OURS, FLOOR, "at most", 1.15),
     ("cold start, FastAPI + Mangum against ours", "cold", "FastAPI + Mangum + onnxruntime", OURS, "at least", 3.0),
@@ -29,9 +31,11 @@ GOALS = (
 )
 TITLES = {
     "cold": "cold start, ms",
-    "cpu": "of CPU, ms",
+    "cold cpu": "of CPU, ms",
     "1": "1 row, µs",
+    "1 cpu": "of CPU, µs",
     "100": "100 rows, µs",
+    "100 cpu": "of CPU, µs",
     "memory": "memory, MB",
 }
 
@@ -68,8 +72,10 @@ def check(measured: dict[str, Samples]) -> list[dict[str, Any]]:
         samples = measured.get(kind, {})
         if samples.get(above) and samples.get(below):
             value = ratio(samples, above, below)
+            used = ratio(measured[f"{kind} cpu"], above, below)
             met = value <= bound if how == "at most" else value >= bound
-            found.append({"goal": title, "bound": f"{how} {bound}", "ratio": round(value, 2), "met": met})
+            row = {"goal": title, "bound": f"{how} {bound}", "ratio": round(value, 2), "of CPU": round(used, 2)}
+            found.append({**row, "met": met})
     return found
 
 
@@ -82,7 +88,8 @@ def report(peers: tuple[Peer, ...], measured: dict[str, Samples], goals: list[di
         print("  ".join(cell.ljust(widths[0]) if not i else cell.rjust(widths[i]) for i, cell in enumerate(row)))
     print()
     for goal in goals:
-        print(f"{'met   ' if goal['met'] else 'missed'}  {goal['ratio']:6.2f}  ({goal['bound']})  {goal['goal']}")
+        found = f"{goal['ratio']:6.2f}  of CPU {goal['of CPU']:6.2f}"
+        print(f"{'met   ' if goal['met'] else 'missed'}  {found}  ({goal['bound']})  {goal['goal']}")
     medians = {k: {n: median(v) for n, v in s.items() if v} for k, s in measured.items()}
     body = {"python": sys.version.split()[0], "medians": medians, "goals": goals, "samples": measured}
     (CACHE / "predict.json").write_text(json.dumps(body, indent=1))
@@ -90,7 +97,7 @@ def report(peers: tuple[Peer, ...], measured: dict[str, Samples], goals: list[di
     parts = [
         section("Figures", figures(drawn)),
         section("Table", table(header, rows)),
-        section("Goals", table(["goal", "bound", "ratio", "met"], [list(g.values()) for g in goals])),
+        section("Goals", table(["goal", "bound", "ratio", "of CPU", "met"], [list(g.values()) for g in goals])),
     ]
     summary = paragraph("Medians of interleaved rounds; in brackets the multiple of the floor.")
     (CACHE / "predict.html").write_text(page("predict: speed", summary, parts))
@@ -101,7 +108,7 @@ def _cell(samples: Samples, name: str, kind: str) -> str:
     values = samples.get(name)
     if not values:
         return "-"
-    text = f"{median(values):.0f}" if kind != "1" or median(values) >= 100 else f"{median(values):.1f}"
+    text = f"{median(values):.0f}" if kind[0] != "1" or median(values) >= 100 else f"{median(values):.1f}"
     if kind == "memory" or name == FLOOR or not samples.get(FLOOR):
         return text
     return f"{text} ({ratio(samples, name, FLOOR):.2f})"

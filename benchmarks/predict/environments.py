@@ -35,8 +35,8 @@ class Peer:
 FLOOR, OURS = "floor", "serverless-mlops"
 PEERS = (
     Peer("bare handler", "bare.handler", ("peers",)),
-    Peer("extension floor", "floor_extension.handler", ("peers", "inference/python")),
-    Peer(FLOOR, "floor.handler", ("peers", "inference/python")),
+    Peer("extension floor", "floor_extension.handler", ("peers", "floor")),
+    Peer(FLOOR, "floor.handler", ("peers", "floor")),
     Peer(OURS, "functions.predict.app.handler", ("function", "inference/python")),
     Peer("Powertools + onnxruntime", "powertools.handler", ("peers", "powertools")),
     Peer("FastAPI + Mangum + onnxruntime", "fastapi_mangum.handler", ("peers", "fastapi")),
@@ -101,7 +101,8 @@ def _target() -> dict[str, str]:
 
 def _layer() -> None:
     """The real inference layer, built for this interpreter."""
-    key = (ROOT / "locks" / "bundle.lock").read_bytes() + (ROOT / "layers" / "inference" / "layer.toml").read_bytes()
+    sources = ("locks/bundle.lock", "layers/inference/layer.toml", "scripts/build.py")
+    key = b"".join((ROOT / source).read_bytes() for source in sources)
     if _is_fresh(CACHE / "inference", key):
         return
     print("building the inference layer …", file=sys.stderr, flush=True)

@@ -37,7 +37,7 @@ def cold(peers: Sequence[Peer], rounds: int, say: Callable[[str], None]) -> dict
                 times[peer.name].append(seconds * 1000)
                 cpu[peer.name].append(used * 1000)
                 memory[peer.name].append(resident)
-    return {"cold": times, "cpu": cpu, "memory": memory}
+    return {"cold": times, "cold cpu": cpu, "memory": memory}
 
 
 class Worker:
@@ -50,7 +50,7 @@ class Worker:
             command, env=environment(peer), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def ask(self, line: str) -> float:
+    def ask(self, line: str) -> list[float]:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(line + "\n")
@@ -58,25 +58,27 @@ class Worker:
         answer = self.process.stdout.readline()
         if not answer:
             raise RuntimeError(f"{self.peer.name}: the worker died")
-        return float(answer)
+        return [float(number) for number in answer.split()]
 
     def close(self) -> None:
         self.process.communicate()
 
 
 def warm(peers: Sequence[Peer], rounds: int, say: Callable[[str], None]) -> tuple[dict[str, Samples], Samples]:
-    """Microseconds of one call for 1 and 100 rows, and resident MB afterwards, per peer."""
+    """Microseconds of one call for 1 and 100 rows, by the clock and of CPU, and resident MB afterwards, per peer."""
     workers = {p.name: Worker(p) for p in peers}
-    times: dict[str, Samples] = {size: {p.name: [] for p in peers} for size in CALLS}
+    times: dict[str, Samples] = {kind: {p.name: [] for p in peers} for size in CALLS for kind in (size, f"{size} cpu")}
     try:
-        quick = {(size, n): w.ask(f"{size} 20") < QUICK_NS[size] for size in CALLS for n, w in workers.items()}
+        quick = {(size, n): w.ask(f"{size} 20")[0] < QUICK_NS[size] for size in CALLS for n, w in workers.items()}
         for number in range(rounds * WARM_ROUNDS):
             say(f"warm calls, round {number + 1} of {rounds * WARM_ROUNDS}")
             for size, many in CALLS.items():
                 for peer in _shuffled(peers, number):
                     calls = many if quick[size, peer.name] else 1
-                    times[size][peer.name].append(workers[peer.name].ask(f"{size} {calls}") / 1000)
-        memory = {n: [w.ask("memory") / 1024] for n, w in workers.items()}
+                    wall, used = workers[peer.name].ask(f"{size} {calls}")
+                    times[size][peer.name].append(wall / 1000)
+                    times[f"{size} cpu"][peer.name].append(used / 1000)
+        memory = {n: [w.ask("memory")[0] / 1024] for n, w in workers.items()}
     finally:
         for worker in workers.values():
             worker.close()

@@ -29,6 +29,7 @@ class RuntimeApi(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.events: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self.asked: queue.SimpleQueue[float] = queue.SimpleQueue()  # when an event was asked for
         self.answers: queue.SimpleQueue[tuple[float, bool, bytes]] = queue.SimpleQueue()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -42,9 +43,12 @@ class RuntimeApi(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # a packet held back until the last one is acknowledged adds 40 ms
+    wbufsize = -1
     server: RuntimeApi
 
     def do_GET(self) -> None:
+        self.server.asked.put(time.perf_counter())
         event = self.server.events.get()
         self.send_response(200)
         self.send_header("Content-Length", str(len(event)))

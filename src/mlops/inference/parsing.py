@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import operator
 import struct
-from array import array
 from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -179,9 +178,9 @@ class Parser:
         """float64, shape (rows, numeric features); ``None`` when a value may be wrong."""
         flat = tuple(chain.from_iterable(map(self._numbers, records)))
         try:
-            # `array` takes integers and floats, refuses texts and nulls, and takes booleans for 0 and 1
-            values: FloatArray = np.frombuffer(array("d", flat))
-        except TypeError:
+            # `pack` takes integers and floats, refuses texts and nulls, and takes booleans for 0 and 1
+            values: FloatArray = np.frombuffer(struct.pack(f"{len(flat)}d", *flat))
+        except struct.error:
             return self._with_gaps(flat, rows, warnings)
         doubtful = np.flatnonzero((values == 0.0) | (values == 1.0))
         if bool in map(type, map(flat.__getitem__, doubtful.tolist())):

@@ -149,8 +149,9 @@ def capture_text(outcome: Outcome, body: str, time: str, request_id: str) -> str
 def record_texts(body: str, rows: int) -> list[str] | None:
     """What stands between the braces of each record in the body of a parsed request, or ``None`` if in doubt.
 
-    One brace for the request and one for each record means that no brace stands elsewhere, neither in a text nor
-    around a nested object. So cutting at ``}, {`` can only cut between records, and as many parts as records are all.
+    One opening brace for the request and one for each record means that none stands elsewhere, neither in a text nor
+    before a nested object. So ``}, {`` can only stand between records, and as many parts as records are all; the last
+    one ends at the last brace but one, unless a text behind it holds one.
     """
     if "\n" in body or "\r" in body:
         return None
@@ -158,14 +159,14 @@ def record_texts(body: str, rows: int) -> list[str] | None:
         parts = body.split("{")
         inside, *rest = parts[2].split("}") if len(parts) == 3 else [""]
         return [inside] if len(rest) == 2 and "}" not in parts[1] else None
-    if body.count("{") != rows + 1 or body.count("}") != rows + 1:
+    if body.count("{") != rows + 1:
         return None
     first = body.index("{", body.index("{") + 1) + 1
     inner = body[first : body.rindex("}", first, body.rindex("}"))]
     parts = inner.split("}, {")
     if len(parts) == 1:
         parts = inner.split("},{")
-    return parts if len(parts) == rows else None
+    return parts if len(parts) == rows and "}" not in parts[-1] else None
 
 
 def _weave(columns: Sequence[str | Sequence[str]], rows: int) -> str:

@@ -77,6 +77,26 @@ def test_bytecode_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert str(tmp_path).encode() not in compiled
 
 
+def test_bytecode_without_docstrings_has_the_ordinary_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLOPS_BUILD_PYTHON", f"{sys.version_info.major}.{sys.version_info.minor}")
+    (tmp_path / "m.py").write_text('def f():\n    """Long words for people."""\n    return 7\n')
+    build.compile_bytecode(tmp_path, "/opt/python", docstrings=False)
+    (compiled,) = tmp_path.glob("__pycache__/*.pyc")
+    assert b"Long words" not in compiled.read_bytes()
+    spec = importlib.util.spec_from_file_location("m", tmp_path / "m.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert (module.f(), module.f.__doc__) == (7, None)  # the bytecode was taken, not the source
+
+
+def test_only_modules_that_are_there_are_emptied(tmp_path: Path) -> None:
+    (tmp_path / "docs.py").write_text("add('words')\n")
+    build.empty(tmp_path, ["docs.py"])
+    assert (tmp_path / "docs.py").read_text() == ""
+    with pytest.raises(SystemExit):
+        build.empty(tmp_path, ["vanished.py"])
+
+
 def test_a_python_is_found_beside_this_one_when_the_launcher_on_path_is_broken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,6 +106,31 @@ def test_the_second_request_loads_the_short_way_and_nothing_else(models: Path) -
     assert {m[1:] for m in run.stderr.splitlines() if m.startswith("+")} == {"mlops.inference.lane"}
 
 
+COPIES = """
+import json, os
+from functions.predict.app import application
+app = application()
+app.handle({event!r}, None)  # whatever a snapshot may hold
+for _ in range(2):
+    if os.fork() == 0:
+        ids = [app.handle({event!r}, None)["headers"]["X-Inference-Id"] for _ in range(2)]
+        os.write(2, (json.dumps(ids) + "\\n").encode())
+        os._exit(0)
+    os.wait()
+"""
+
+
+def test_copies_of_one_snapshot_give_different_ids(models: Path) -> None:
+    """What SnapStart does: every execution environment begins as the same memory."""
+    event = proxy_event("POST", "/predict", {"model": "tumour", "records": [TUMOUR_RECORD]})
+    environment = {**os.environ, "MLOPS_MODELS_DIR": str(models), "PYTHONPATH": f"{Path.cwd()}:{Path.cwd() / 'src'}"}
+    run = subprocess.run(
+        [sys.executable, "-c", COPIES.format(event=event)], capture_output=True, text=True, env=environment, check=True
+    )
+    ids = [i for line in run.stderr.splitlines() for i in json.loads(line)]
+    assert len(set(ids)) == 4
+
+
 def test_the_handler_uses_one_application(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLOPS_MODELS_DIR", str(models))
     function.application.cache_clear()
