@@ -108,7 +108,8 @@ class Runs:
         )
         if not items and not skipped:
             where = f"s3://{run.bucket}/{run.prefix}"
-            return {**planned.to_dict(), "status": "nothing", "explanation": f"there is no file to score at {where}"}
+            text = f"there is no file to score at {where}"
+            return {"status": "nothing", "run_id": run.run_id, "version": run.version, "explanation": text}
         body = "".join(json.dumps(i.to_dict()) + "\n" for i in items).encode()
         self.data.put(run.items_key(), body, content_type="application/x-ndjson")
         self.data.put(run.plan_key(), json.dumps(planned.to_dict()).encode(), content_type="application/json")

@@ -271,9 +271,9 @@ def test_a_regression(world: Callable[..., World]) -> None:
 def test_every_model_is_checked_and_one_can_be_asked_for(world: Callable[..., World], monkeypatch: Any) -> None:
     found = world()
     monkeypatch.setattr(app, "service", lambda: found.check)
-    for name, models in (("quiet_window", None), ("invalid_hours", None)):
+    for name, models in (("quiet_window", None), ("wrong_hours", None)):
         event = {**json.loads(Path(f"events/quality_check/{name}.json").read_text()), "model": models}
-        if name == "invalid_hours":
+        if name == "wrong_hours":
             with pytest.raises(MlopsError, match="quality_check: 'hours' must be a number"):
                 app.handler(event, None)
         else:
