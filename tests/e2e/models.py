@@ -1,4 +1,4 @@
-"""A champion for tests that need one: the shared stack's own, or one that a first upload brings."""
+"""A model that serves, for tests that need one on a deployed stack."""
 
 from __future__ import annotations
 
@@ -7,26 +7,35 @@ from dataclasses import replace
 from pathlib import Path
 
 from local.demo import samples
+from mlops.contract import Contract
 from mlops.contract.source import load
 from tests.cloudformation import ROOT
 from tests.deployment import Deployed
 
-MODEL = "breast-cancer"
+#: None of the story's models: those begin without a champion, and what happens to them is the story.
+MODEL = "tested"
 
 
-def serving(deployed: Deployed, folder: Path) -> str:
-    """The version that serves."""
+def serving(deployed: Deployed, folder: Path, name: str = MODEL) -> str:
+    """The version that serves: the model's own, or the champion that a first upload brings.
+
+    Rows and contract are those of breast cancer. No drift launches a retraining: these tests are not about it.
+    """
     bench = deployed.bench
-    if bench.registry.in_state(MODEL, "champion") is None:
-        contract = load(ROOT / "models" / f"{MODEL}.yaml")
-        quick = replace(contract.training, families=("forest",), time_budget_seconds=5)
-        bench.push_contract(replace(contract, training=quick), actor="user:test", reason="tests")
+    if bench.registry.in_state(name, "champion") is None:
+        contract = Contract.from_dict({**load(ROOT / "models" / "breast-cancer.yaml").to_dict(), "name": name})
+        quick = replace(
+            contract,
+            training=replace(contract.training, families=("forest",), time_budget_seconds=5),
+            retrain=replace(contract.retrain, on_drift=False),
+        )
+        bench.push_contract(quick, actor="user:test", reason="tests")
         path = samples.write_csv(folder / "rows.csv", samples.breast_cancer().usual)
-        ended = bench.wait(bench.pipeline_of(bench.upload(MODEL, path)), seconds=240)
+        ended = bench.wait(bench.pipeline_of(bench.upload(name, path)), seconds=240)
         assert ended.status == "SUCCEEDED", ended
         deadline = time.monotonic() + 120
-        while bench.registry.in_state(MODEL, "champion") is None and time.monotonic() < deadline:
+        while bench.registry.in_state(name, "champion") is None and time.monotonic() < deadline:
             time.sleep(0.5)
-    champion = bench.registry.in_state(MODEL, "champion")
+    champion = bench.registry.in_state(name, "champion")
     assert champion
     return champion.version
