@@ -9,7 +9,8 @@ ENVS := $(PYTHON) local/envs.py
 RUN := $(BIN)/python -m local
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit coverage integration e2e container bench matrix check lint types security up down status logs \
+.PHONY: help setup demo test unit coverage integration e2e container bench bench-ingest matrix check lint types security \
+        up down status logs \
         invoke build training-image deploy lock clean
 
 help: ## List the commands
@@ -55,6 +56,9 @@ matrix: setup ## Every supported estimator against several versions of scikit-le
 
 bench: setup ## Measure predict against its peers: make bench ROUNDS=15
 	@$(BIN)/python -m benchmarks.predict $(if $(ROUNDS),--rounds $(ROUNDS))
+
+bench-ingest: setup ## Measure reading and checking a file against other tools: make bench-ingest ROUNDS=5 ROWS=1000000
+	@$(BIN)/python -m benchmarks.ingest $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ROWS),--rows $(ROWS))
 
 security: ## checkov on the template
 	@$(ENVS) security

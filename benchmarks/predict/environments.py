@@ -87,12 +87,12 @@ def _run(command: list[str], **more: str) -> None:
 
 def install(requirements: Path, folder: Path) -> None:
     """Pinned packages with bytecode into a folder, unless they are there already."""
-    if _is_fresh(folder, requirements.read_bytes()):
+    if is_fresh(folder, requirements.read_bytes()):
         return
     print(f"installing {folder.name} …", file=sys.stderr, flush=True)
     command = [str(UV), "pip", "install", "--quiet", "--python", sys.executable, "--only-binary", ":all:"]
     _run([*command, "--compile-bytecode", "--target", str(folder), "--requirements", str(requirements)])
-    _stamp(folder, requirements.read_bytes())
+    stamp(folder, requirements.read_bytes())
 
 
 def _target() -> dict[str, str]:
@@ -103,11 +103,11 @@ def _layer() -> None:
     """The real inference layer, built for this interpreter."""
     sources = ("locks/bundle.lock", "layers/inference/layer.toml", "scripts/build.py")
     key = b"".join((ROOT / source).read_bytes() for source in sources)
-    if _is_fresh(CACHE / "inference", key):
+    if is_fresh(CACHE / "inference", key):
         return
     print("building the inference layer …", file=sys.stderr, flush=True)
     _run([sys.executable, "scripts/build.py", "layer", "inference", str(CACHE / "inference")], **_target())
-    _stamp(CACHE / "inference", key)
+    stamp(CACHE / "inference", key)
 
 
 def _function() -> None:
@@ -120,11 +120,11 @@ def _model(twins: set[str]) -> None:
     key = (HERE / "model.py").read_bytes() + (HERE / "peers" / "fit_sklearn.py").read_bytes()
     key += (ROOT / "src" / "mlops" / "training" / "export.py").read_bytes()
     folder = CACHE / "model"
-    if not _is_fresh(folder, key):
+    if not is_fresh(folder, key):
         print("training the model …", file=sys.stderr, flush=True)
         folder.mkdir()
         model.write(folder)
-        _stamp(folder, key)
+        stamp(folder, key)
     for name in sorted(twins):
         if not (folder / f"{name}.done").exists():
             print(f"training the model with {name} …", file=sys.stderr, flush=True)
@@ -137,7 +137,7 @@ def _compile(folder: Path) -> None:
     _run([sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(folder)])
 
 
-def _is_fresh(folder: Path, key: bytes) -> bool:
+def is_fresh(folder: Path, key: bytes) -> bool:
     """Whether ``folder`` was made from ``key`` by this Python; one that was not is removed."""
     stamp = folder / ".bench-key"
     if stamp.exists() and stamp.read_text() == _digest(key):
@@ -146,7 +146,7 @@ def _is_fresh(folder: Path, key: bytes) -> bool:
     return False
 
 
-def _stamp(folder: Path, key: bytes) -> None:
+def stamp(folder: Path, key: bytes) -> None:
     (folder / ".bench-key").write_text(_digest(key))
 
 

@@ -88,7 +88,7 @@ def check(
     from mlops.contract.recipe import resolve
 
     current = session(context)
-    contract, _ = resolve(_load(file), file.parent)
+    contract, _ = resolve(load_contract(file), file.parent)
     result: dict[str, Any] = {"contract": contract.name, "digest": contract.digest(), "valid": True}
     current.out.say(f"{file}: valid ({contract.task} of {contract.target.name}, {len(contract.features)} features)")
     if data is not None:
@@ -115,7 +115,7 @@ def push(
     from mlops.contract.recipe import resolve
 
     current = session(context)
-    resolved = [resolve(_load(f), f.parent) for f in files]
+    resolved = [resolve(load_contract(f), f.parent) for f in files]
     contracts = [contract for contract, _ in resolved]
     results = []
     for contract, recipe in resolved:
@@ -232,7 +232,8 @@ def _training(run: str, progress: Any) -> str:
     return f"training {run}" + (f", {told(progress)}" if progress else "")
 
 
-def _load(file: Path) -> Any:
+def load_contract(file: Path) -> Any:
+    """The contract in a file."""
     from mlops.contract.source import load
 
     must_exist(file)

@@ -1,4 +1,4 @@
-"""Commands about stacks as such: bootstrap, logs, and the contract's schema."""
+"""Commands about stacks as such: bootstrap, logs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from mlops.cli import connection
 from mlops.cli.app import session
 from mlops.errors import MlopsError
 
-contract_app = typer.Typer(help="The format of contracts.")
-
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -22,7 +20,6 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the parser."""
     app.command("bootstrap", rich_help_panel="Stack")(bootstrap)
     app.command("logs", rich_help_panel="Stack")(logs)
-    app.add_typer(contract_app, name="contract", rich_help_panel="Data")
 
 
 def bootstrap(
@@ -73,22 +70,6 @@ def logs(
             print(json.dumps({"time": time.isoformat(), "message": message}, ensure_ascii=False), flush=True)
         else:
             current.out.say(f"{time:%H:%M:%S} {message}")
-
-
-@contract_app.callback(invoke_without_command=True)
-def contract(context: typer.Context) -> None:
-    """The format of contracts."""
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-
-
-@contract_app.command("schema")
-def schema(context: typer.Context) -> None:
-    """Print the JSON Schema of contracts, for editors: `mlops contract schema > contract.schema.json`."""
-    from mlops.contract.schema import schema as found
-
-    session(context)
-    typer.echo(json.dumps(found(), indent=2, ensure_ascii=False))
 
 
 def duration(text: str) -> timedelta:

@@ -28,7 +28,7 @@ MAX_NUMERIC_CLASSES = 10
 MAX_CLASSES = 100
 #: Share of equal rows from which they are taken for natural, not for copies.
 NATURAL_DUPLICATES = 0.01
-_MAX_BYTES = 20_000_000_000
+MAX_BYTES = 20_000_000_000
 
 _NO = {"0", "false", "f", "no", "n", "negative", "good", "benign", "none", "ok", "stay", "stayed", "-1"}
 _YES = {"1", "true", "t", "yes", "y", "positive", "bad", "malignant", "fraud", "default", "churn", "churned", "spam"}
@@ -82,7 +82,7 @@ def infer(
     fmt = file or FileFormat()
     with tempfile.TemporaryDirectory(prefix="infer-") as folder:
         try:
-            table = open_table(path, fmt, _MAX_BYTES, Path(folder), expected=(), guess_encoding=True)
+            table = open_table(path, fmt, MAX_BYTES, Path(folder), expected=(), guess_encoding=True)
             frame = read_through(table, _whole)
         except UnreadableError as error:
             raise ContractError(f"{path.name}: {error.rejection.message}", code=error.rejection.code) from error

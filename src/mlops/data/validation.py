@@ -126,14 +126,15 @@ def _schema_mismatch(table: Table, checks: Sequence[ColumnCheck], contract: Cont
         return Rejection(
             "missing_columns",
             f"The file lacks {noun} {', '.join(hints)}{more}, which the contract of '{contract.name}' names. "
-            "Send files with those columns, or change the contract.",
+            f"Send files with those columns, or change the contract; what would change: {_command(contract)}",
             missing[0],
         )
     if unused and contract.checks.extra_columns == "reject":
         return Rejection(
             "extra_columns",
             f"The file has columns that the contract of '{contract.name}' does not name: {_quoted(unused)}. Leave them "
-            "out, list them under 'ignore', or set checks.extra_columns: ignore.",
+            "out, list them under 'ignore', or set checks.extra_columns: ignore. What would change: "
+            f"{_command(contract)}",
             unused[0],
         )
     return None
@@ -153,6 +154,11 @@ def alike(name: str, others: Sequence[str]) -> str | None:
 def _quoted(names: Sequence[str]) -> str:
     shown = ", ".join(f"'{n}'" for n in names[:10])
     return shown + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def _command(contract: Contract) -> str:
+    """The command that proposes a contract which the file keeps."""
+    return f"mlops contract diff models/{contract.name}.yaml FILE"
 
 
 # The rows -----------------------------------------------------------------------------------------
@@ -357,7 +363,7 @@ class _Run:
                 "too_many_bad_rows",
                 f"{self._bad:,} of {_rows(self._read)} ({share:.0%}) are bad; the contract accepts "
                 f"{contract.checks.max_bad_share:.0%} (checks.max_bad_share). Most often: {worst.message} "
-                f"({_rows(worst.count)}).",
+                f"({_rows(worst.count)}). If the file is right and the contract is not: {_command(contract)}",
                 worst.column,
             )
         if accepted < contract.checks.min_rows:

@@ -146,6 +146,7 @@ CALLS: dict[str, tuple[list[str], int, str]] = {
     "report get": ([report_prefix("ingest")], 0, "path"),
     "cost report": ([], 0, "list_usd"),
     "cost estimate": (["--requests-per-month", "1000", "--template", str(ROOT / "template.yaml")], 0, "region"),
+    "contract diff": ([CONTRACT, "customers.csv"], 1, "error"),
     "contract schema": ([], 0, "properties"),
 }
 
