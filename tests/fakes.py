@@ -3,6 +3,7 @@ runs on both (tests/integration/registry)."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -74,8 +75,11 @@ class MemoryObjects:
     def copy(self, source: str, target: str, *, version_id: str | None = None) -> None:
         self.put(target, self.get(source, version_id=version_id))
 
-    def download(self, key: str, path: str, *, version_id: str | None = None) -> None:
-        Path(path).write_bytes(self.get(key, version_id=version_id))
+    def download(self, key: str, path: str, *, version_id: str | None = None, etag: str | None = None) -> None:
+        body = self.get(key, version_id=version_id)
+        Path(path).write_bytes(body)
+        if etag and hashlib.md5(body).hexdigest() != etag:
+            raise ConflictError(f"the object '{key}' was overwritten while it was read")
 
     def upload(
         self, path: str, key: str, *, content_type: str = "application/octet-stream", if_absent: bool = False

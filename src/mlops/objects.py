@@ -40,8 +40,11 @@ class ObjectStore(Protocol):
 
     def copy(self, source: str, target: str, *, version_id: str | None = None) -> None: ...
 
-    def download(self, key: str, path: str, *, version_id: str | None = None) -> None:
-        """Stream an object into a local file, for objects too large to hold in memory."""
+    def download(self, key: str, path: str, *, version_id: str | None = None, etag: str | None = None) -> None:
+        """Stream an object into a local file, for objects too large to hold in memory.
+
+        ``etag``: what the object must be; :class:`mlops.errors.ConflictError` when it has been overwritten.
+        """
         ...
 
     def upload(

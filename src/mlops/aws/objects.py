@@ -9,7 +9,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from mlops.aws.clients import client, error_code
-from mlops.errors import NotFoundError
+from mlops.errors import ConflictError, NotFoundError
 from mlops.objects import ObjectInfo
 
 _ABSENT = {"NoSuchKey", "NoSuchVersion", "NotFound", "404"}
@@ -71,12 +71,16 @@ class S3Objects:
         except ClientError as error:
             raise self._translate(error, source) from error
 
-    def download(self, key: str, path: str, *, version_id: str | None = None) -> None:
+    def download(self, key: str, path: str, *, version_id: str | None = None, etag: str | None = None) -> None:
         extra = {"VersionId": version_id} if version_id else None
         try:
             self._s3.download_file(self.bucket, key, path, ExtraArgs=extra)
+            # Asked for afterwards: an object that is still the same was the same while it was read.
+            found = self._s3.head_object(**self._address(key, version_id))["ETag"].strip('"') if etag else None
         except ClientError as error:
             raise self._translate(error, key) from error
+        if found != etag:
+            raise ConflictError(f"the object '{key}' was overwritten while it was read")
 
     def upload(
         self, path: str, key: str, *, content_type: str = "application/octet-stream", if_absent: bool = False

@@ -26,9 +26,11 @@ from mlops.data.dataset import Growth, add_rows
 from mlops.data.files import too_large
 from mlops.data.intake import UNASSIGNED, Upload
 from mlops.data.outcome import Rejection
+from mlops.data.profile import SAMPLE_ROWS as PROFILE_ROWS
+from mlops.data.profile import profile
 from mlops.data.validation import Validated, validate_file
 from mlops.data.violations import constraint_violations
-from mlops.errors import MlopsError, NotFoundError
+from mlops.errors import ConflictError, MlopsError, NotFoundError
 from mlops.objects import ObjectStore, quarantine_prefix, report_prefix
 from mlops.registry.entities import LedgerDraft, Record
 from mlops.registry.ports import Ledger, Registry
@@ -207,22 +209,29 @@ class Ingest:
         if upload.size > contract.checks.max_bytes:
             return too_large(upload.size, contract.checks.max_bytes)
         path = work / "upload"
+        refused = self._fetch(upload, path)
+        if refused:
+            return refused
+        checked = validate_file(path, contract, work, now=self._clock(), history=self._history(request))
+        path.unlink()  # what follows needs its room on the disk
+        return checked if isinstance(checked, Rejection) else (contract, checked)
+
+    def _fetch(self, upload: Upload, path: Path) -> Rejection | None:
+        """The very object that the event told of, as a file; or why there is none."""
+        # Without versions the ETag says whether it is still the same.
+        pinned = {"version_id": upload.version_id} if upload.version_id else {"etag": upload.etag or None}
         try:
-            self._objects.download(upload.key, str(path), version_id=upload.version_id or None)
+            self._objects.download(upload.key, str(path), **pinned)
         except NotFoundError:
             return Rejection(
                 "object_missing",
                 f"The object '{upload.key}' was deleted before it was read. Upload it again if it is still wanted.",
             )
+        except ConflictError:
+            return _changed(upload)
         if not upload.version_id and upload.size and path.stat().st_size != upload.size:
-            return Rejection(
-                "object_changed",
-                f"The object '{upload.key}' was overwritten before it was read. The newer file comes as an upload of "
-                "its own.",
-            )
-        checked = validate_file(path, contract, work, now=self._clock(), history=self._history(request))
-        path.unlink()  # what follows needs its room on the disk
-        return checked if isinstance(checked, Rejection) else (contract, checked)
+            return _changed(upload)
+        return None
 
     def _history(self, request: IngestRequest) -> list[int]:
         """Rows of the model's latest files that were taken in, at most ten."""
@@ -257,7 +266,9 @@ class Ingest:
         result = IngestResult(
             "rejected", request.model, upload.id, "", "", Rows(read=read), tuple(reasons), self._report_key(request)
         )
-        return result, self._report(request, result, findings, checked.notes if checked else ())
+        contract = self._registry.contract(request.model) if checked else None
+        columns = _profile(checked, contract) if checked and contract else ()
+        return result, self._report(request, result, findings, checked.notes if checked else (), columns)
 
     def _accepted(
         self, request: IngestRequest, contract: Contract, checked: Validated
@@ -283,9 +294,11 @@ class Ingest:
             status, request.model, upload.id, "", "", rows, tuple(checked.reasons()), self._report_key(request)
         )
 
+        columns = _profile(checked, contract)
+
         def extras(added: stored.Rows, part_id: str) -> dict[str, bytes]:
             part = replace(draft, part_id=part_id, rows=replace(rows, new=added.count))
-            report = self._report(request, part, findings, checked.notes)
+            report = self._report(request, part, findings, checked.notes, columns)
             return _monitor_files(contract, added) | {
                 "constraint_violations.json": constraint_violations(findings, ()),
                 "report.json": _dump(report),
@@ -309,7 +322,7 @@ class Ingest:
             dataset_version=growth.version,
             rows=replace(rows, new=growth.new),
         )
-        return result, self._report(request, result, findings, notes)
+        return result, self._report(request, result, findings, notes, columns)
 
     # What is told -----------------------------------------------------------------------------------
 
@@ -382,7 +395,12 @@ class Ingest:
         self._events.put("UploadQuarantined", detail)
 
     def _report(
-        self, request: IngestRequest, result: IngestResult, findings: list[dict[str, Any]], notes: Sequence[str]
+        self,
+        request: IngestRequest,
+        result: IngestResult,
+        findings: list[dict[str, Any]],
+        notes: Sequence[str],
+        columns: Sequence[Mapping[str, Any]] = (),
     ) -> dict[str, Any]:
         contract = self._registry.contract(result.model) if result.model != UNASSIGNED else None
         return {
@@ -397,9 +415,17 @@ class Ingest:
             "reasons": [dict(r) for r in result.reasons],
             "findings": findings,
             "notes": list(notes),
+            "columns": list(columns),
             "contract_digest": contract.digest() if contract else "",
             "created_at": self._clock().isoformat(),
         }
+
+
+def _changed(upload: Upload) -> Rejection:
+    return Rejection(
+        "object_changed",
+        f"The object '{upload.key}' was overwritten before it was read. The newer file comes as an upload of its own.",
+    )
 
 
 def _no_room(disk: int) -> Rejection:
@@ -408,6 +434,10 @@ def _no_room(disk: int) -> Rejection:
         f"The file, its unpacked form and its rows do not fit the {disk:,} bytes of disk that ingestion has (parameter "
         "IngestDisk). Split it into smaller files and upload those.",
     )
+
+
+def _profile(checked: Validated, contract: Contract) -> list[dict[str, Any]]:
+    return profile(checked.accepted.first(PROFILE_ROWS), contract)
 
 
 def _growth_notes(growth: Growth) -> list[str]:

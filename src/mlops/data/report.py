@@ -14,6 +14,9 @@ _HEADLINES = {
     "duplicate": "Every good row is in the data set already; nothing changed.",
 }
 
+#: Columns that are drawn, and those of the chart of missing values.
+_DRAWN, _GAPS = 24, 12
+
 
 def page(report: Mapping[str, Any]) -> str:
     """The HTML page of a report (its JSON form is made by :mod:`mlops.data.ingest`)."""
@@ -47,6 +50,8 @@ def page(report: Mapping[str, Any]) -> str:
         sections += [html.section("What was found", chart), _findings(findings)]
     else:
         sections.append(html.section("What was found", "No cell broke a rule of the contract."))
+    if report["columns"]:
+        sections.append(_columns(report["columns"]))
     if report["notes"]:
         sections.append(html.section("Remarks", html.join([html.paragraph(n) for n in report["notes"]])))
     names = ("model", "upload_id", "source", "part_id", "dataset_version", "contract_digest", "created_at")
@@ -54,6 +59,23 @@ def page(report: Mapping[str, Any]) -> str:
     sections.append(html.section("Where it comes from", html.definitions(facts)))
     summary = html.join([html.badge(status), html.escape(" " + _HEADLINES[status])])
     return html.page(f"Upload of {report['model']}", summary, sections, footer=f"upload {report['upload_id']}")
+
+
+def _columns(columns: list[dict[str, Any]]) -> html.Markup:
+    gaps = sorted((c for c in columns if c["missing"] > 0), key=lambda c: (-c["missing"], c["name"]))[:_GAPS]
+    drawn = []
+    if gaps:
+        shares = [100 * c["missing"] for c in gaps]
+        drawn.append(svg.bars([c["name"] for c in gaps], shares, title="Missing values", unit=" %"))
+    drawn += [
+        svg.bars([b["label"] for b in c["bins"]], [b["count"] for b in c["bins"]], title=c["name"])
+        for c in columns[:_DRAWN]
+        if c["bins"]
+    ]
+    note = "Good rows; of large files a random sample. Personal columns are not shown."
+    if len(columns) > _DRAWN:
+        note += f" The first {_DRAWN} of {len(columns)} columns; the JSON report has all."
+    return html.section("How the columns are distributed", html.figures(drawn), note=note)
 
 
 def _findings(findings: list[dict[str, Any]]) -> html.Markup:

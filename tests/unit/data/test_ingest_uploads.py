@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -189,6 +190,22 @@ def test_overwritten_without_versions_is_seen_by_its_size(world: World) -> None:
     assert result.reasons[0]["code"] == "object_changed"
 
 
+def test_overwritten_without_versions_is_seen_by_its_etag(world: World) -> None:
+    request = world.uploaded(GOOD)
+    etag = hashlib.md5(GOOD).hexdigest()
+    unversioned = replace(request, upload=replace(request.upload, version_id="", etag=etag))
+    world.objects.put(request.upload.key, GOOD.replace(b"1,Ada", b"2,Ada"))  # of the same size
+    result = world.ingest.run(unversioned)
+    assert result.reasons[0]["code"] == "object_changed"
+    again = replace(
+        unversioned,
+        upload=replace(
+            unversioned.upload, id="f" * 16, etag=hashlib.md5(world.objects.get(request.upload.key)).hexdigest()
+        ),
+    )
+    assert world.ingest.run(again).status == "accepted"
+
+
 def test_deleted_between_reading_and_quarantine(world: World) -> None:
     request = world.uploaded(BAD)
 
@@ -302,9 +319,14 @@ def test_reports_for_tools_and_people(world: World) -> None:
         ["-5"],
     )
     assert finding["share"] == pytest.approx(1 / 3)
+    assert [(c["name"], c["bins"]) for c in report["columns"]] == [
+        ("bought", [{"label": "no", "count": 2}]),
+        ("age", [{"label": "1", "count": 1}, {"label": "3", "count": 1}]),
+    ]  # and no name, which is personal
     page = world.objects.get(result.report_key).decode()
     assert page.startswith("<!doctype html>")
     assert "below_minimum" in page
+    assert page.count("<svg") == 3
     prefix = f"datasets/shop/parts/{result.part_id}/"
     part = json.loads(world.objects.get(prefix + "report.json"))
     assert part["rows"] == report["rows"]
