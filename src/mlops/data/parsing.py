@@ -25,7 +25,12 @@ BOOLEANS = {
     **dict.fromkeys(("true", "t", "yes", "y", "1", "1.0", "on"), 1.0),
     **dict.fromkeys(("false", "f", "no", "n", "0", "0.0", "off"), 0.0),
 }
-_MICROSECONDS_A_DAY = 86_400_000_000
+#: A day, or a day and a time in UTC, of years whose microseconds since 1970 a float64 holds exactly.
+_USUAL_DATE = (
+    r"^(?:1[7-9]|2[01])[0-9]{2}-[0-9]{2}-[0-9]{2}"
+    r"(?:[T ][0-2][0-9]:[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6})?Z?)?$"
+)
+_PLAIN_DAY = len("2026-03-01")
 
 V = TypeVar("V")
 
@@ -89,13 +94,31 @@ def dates(cells: pl.Series, missing: Sequence[str]) -> Parsed:
         values = given.to_physical().cast(pl.Float64)
     elif isinstance(given.dtype, pl.Datetime):
         moments = given.cast(pl.Datetime("us")) if given.dtype.time_zone is None else given.dt.convert_time_zone("UTC")
-        # In two steps as parse_date does it, so that a file of either kind gives the same number.
-        values = moments.dt.timestamp("us").cast(pl.Float64) / 1e6 / 86400.0
+        values = _days_of(moments.dt.timestamp("us"))
     elif given.dtype == pl.String:
-        values = _mapped(given, parse_date, pl.Float64())
+        values = _text_dates(given)
     else:
         values = pl.Series(given.name, [None] * len(given), dtype=pl.Float64)
     return _parsed(given, values, {"bad_date": given.is_not_null() & values.is_null()})
+
+
+def _days_of(microseconds: pl.Series) -> pl.Series:
+    """Microseconds since 1970 as days, divided in two steps as parse_date does it, so that a file of either kind gives
+    the same number. By numpy: polars multiplies by a reciprocal, which is another number in the last digit."""
+    days = microseconds.cast(pl.Float64).to_numpy() / 1e6 / 86400.0
+    return pl.Series(microseconds.name, days).fill_nan(None)
+
+
+def _text_dates(given: pl.Series) -> pl.Series:
+    """Texts to days as :func:`mlops.features.parse.parse_date` reads them: the usual forms in bulk, others singly."""
+    usual = given.str.contains(_USUAL_DATE)
+    text = given.set(~usual, None).str.strip_suffix("Z").str.replace(" ", "T", literal=True)
+    text = text.set((text.str.len_bytes() == _PLAIN_DAY).fill_null(value=False), None)
+    moments = text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False).dt.timestamp("us")
+    days = given.set(~usual, None).str.to_date("%Y-%m-%d", strict=False, exact=True).to_physical().cast(pl.Float64)
+    found = _days_of(moments).fill_null(days)
+    rest = given.is_not_null() & found.is_null()
+    return found.zip_with(~rest, _mapped(given.set(~rest, None), parse_date, pl.Float64())) if rest.any() else found
 
 
 def categories(cells: pl.Series, missing: Sequence[str], levels: Sequence[str] = ()) -> Parsed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pytest
@@ -148,3 +148,31 @@ def test_a_cell_is_a_value_or_missing_or_wrong_and_only_one_of_them(values: list
         for i in range(len(values)):
             states = [parsed.values[i] is not None, parsed.missing[i], *(m[i] for m in parsed.wrong.values())]
             assert sum(map(bool, states)) == 1
+
+
+DAYS = st.dates().map(str) | st.datetimes().map(str) | st.datetimes(timezones=st.just(UTC)).map(datetime.isoformat)
+SPOILED_DAYS = st.builds(
+    lambda text, at, by: text[:at] + by + text[at + 1 :], DAYS, st.integers(0, 22), st.sampled_from("0159-:TZ .+x")
+)
+
+
+@given(st.lists(st.none() | DAYS | SPOILED_DAYS | st.sampled_from(["0000-01-01", "2026-03-01T10:00:00Z"]), max_size=6))
+@settings(max_examples=200, deadline=None)
+def test_dates_in_bulk_are_those_of_single_requests(texts: list[str | None]) -> None:
+    def single(text: str | None) -> float | None:
+        try:
+            return None if text is None else parse_date(text.strip())
+        except (ValueError, OverflowError):
+            return None
+
+    assert dates(pl.Series(texts, dtype=pl.String), ()).values.to_list() == [single(t) for t in texts]
+
+
+EPOCH = datetime.fromisoformat("1970-01-01")
+MOMENTS = st.integers(-8 * 10**15, 7 * 10**15).map(lambda us: EPOCH + timedelta(microseconds=us))
+
+
+@given(st.lists(MOMENTS, min_size=1, max_size=5))
+@settings(max_examples=100, deadline=None)
+def test_typed_moments_are_the_numbers_of_their_texts(moments: list[datetime]) -> None:
+    assert dates(pl.Series(moments), ()).values.to_list() == [parse_date(m.isoformat()) for m in moments]
