@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 
 from local import engine
 from tests.e2e.conftest import Deployed
@@ -74,7 +75,12 @@ def test_from_a_file_to_a_prediction(deployed: Deployed, tmp_path: Path) -> None
     version = uploaded["execution"]["output"]["version"]
     release = next(e for e in deployed.bench.executions("ReleaseArn", 50) if version in e.name)
     deployed.bench.wait(release.name, "ReleaseArn", seconds=300)
-    answer = mlops(deployed, tmp_path, "predict", "customers", "--row", json.dumps(record))
+    answer = mlops(deployed, tmp_path, "predict", "customers", "--row", json.dumps(record), "--explain")
     assert answer["version"] == version
-    assert answer["predictions"][0]["label"] == "yes"
+    prediction = answer["predictions"][0]
+    assert prediction["label"] == "yes"
+    explanation = prediction["explanation"]
+    assert list(explanation["contributions"]) == ["age", "plan", "monthly_spend", "active", "since"]
+    assert explanation["base"] + sum(explanation["contributions"].values()) == pytest.approx(explanation["score"])
+    assert explanation["contributions"]["age"] > 0  # 70 is old there, and the old leave
     assert mlops(deployed, tmp_path, "ledger", "verify")["intact"] is True

@@ -30,10 +30,11 @@ def predict(
     row: Annotated[list[str] | None, typer.Option(help="A record as a JSON object; may be given again.")] = None,
     file: Annotated[Path | None, typer.Option(help="Records as JSON (a list) or JSONL.")] = None,
     use_token: Annotated[str | None, typer.Option("--token", help="Token to use; one is made when not given.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Also what each feature added to the score.")] = False,
 ) -> int:
     """Ask the API for predictions.
 
-    Example: `mlops predict churn --row '{"age": 42, "plan": "basic"}'`
+    Example: `mlops predict churn --row '{"age": 42, "plan": "basic"}' --explain`
     """
     current = session(context)
     records = [_record(text) for text in row or []]
@@ -43,7 +44,7 @@ def predict(
         raise MlopsError("no record: give --row '{…}' or --file records.jsonl", code="no_record")
     bearer = use_token or current.workbench.token(subject=current.actor, models=[model], minutes=5)
     try:
-        answer = current.workbench.predict(model, records, bearer)
+        answer = current.workbench.predict(model, records, bearer, **({"explain": True} if explain else {}))
     except (OSError, http.client.HTTPException) as error:
         raise faults.of_http(error, current.workbench.api_url) from error
     current.out.result(answer.body)
@@ -57,8 +58,11 @@ def predict(
         return 1
     current.out.table(
         f"{model} {answer.body['version']}",
-        ["record", "prediction", "probabilities", "inference id"],
-        [[i, *_prediction(p), p.get("id")] for i, p in enumerate(answer.body["predictions"])],
+        ["record", "prediction", "probabilities", *(["added most to the score"] if explain else []), "inference id"],
+        [
+            [i, *_prediction(p), *([_reasons(p)] if explain else []), p.get("id")]
+            for i, p in enumerate(answer.body["predictions"])
+        ],
         elastic=["probabilities", "inference id"],
     )
     return 0
@@ -111,6 +115,13 @@ def _records(file: Path) -> list[dict[str, Any]]:
     if wrong is not None:
         raise MlopsError(f'{file}: record {wrong} is no JSON object such as {{"age": 42}}', code="bad_record")
     return list(found)
+
+
+def _reasons(prediction: dict[str, Any]) -> str:
+    """The three contributions that are largest either way."""
+    contributions = prediction.get("explanation", {}).get("contributions", {})
+    largest = sorted(contributions.items(), key=lambda pair: -abs(pair[1]))[:3]
+    return ", ".join(f"{name} {value:+.3g}" for name, value in largest)
 
 
 def _prediction(prediction: dict[str, Any]) -> tuple[Any, str]:

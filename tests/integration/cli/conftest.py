@@ -43,10 +43,12 @@ class Door(http.server.BaseHTTPRequestHandler):
                 }
             }  # fmt: skip
         else:
+            added = {"contributions": {"age": 0.25, "plan": -1.5, "spend": 0.0, "since": 0.0625}}
+            more = {"explanation": added} if body.get("explain") else {}
             status, answer = 200, {
                 "model": body["model"], "version": "0123456789ab",
                 "predictions": [
-                    {"id": f"i{i}", "label": "yes", "probabilities": {"no": 0.25, "yes": 0.75}}
+                    {"id": f"i{i}", "label": "yes", "probabilities": {"no": 0.25, "yes": 0.75}, **more}
                     for i, _ in enumerate(body["records"])
                 ],
             }  # fmt: skip

@@ -321,6 +321,12 @@ def test_predict_sends_a_token_and_shows_the_answer(said, stack):
     assert body == {"model": MODEL, "records": [{"age": 42}, {"age": 1}, {"age": 2}]}
 
 
+def test_predict_shows_what_added_most_when_it_is_asked_to(said, stack):
+    shown = said("--wide", "predict", MODEL, "--row", '{"age": 42}', "--explain")
+    assert "plan -1.5, age +0.25, since +0.0625" in shown
+    assert stack.asked[0][2] == {"model": MODEL, "records": [{"age": 42}], "explain": True}
+
+
 def test_a_refused_record_is_explained_and_is_exit_code_1(stack, capsys):
     assert run(["predict", MODEL, "--row", '{"age": "old"}']) == 1
     shown = capsys.readouterr()
