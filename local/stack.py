@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tomllib
@@ -31,6 +32,10 @@ LOCAL_PARAMETERS = {
     "ApiRateLimit": "1000",
     "ApiBurstLimit": "2000",
 }
+
+
+#: Parameters that SAM itself decides by.
+TRANSFORM_PARAMETERS = {"RequireApiKey"}
 
 
 def build(target: str) -> Path:
@@ -124,22 +129,46 @@ def deploy(stack: engine.Stack, parameters: dict[str, str] | None = None) -> dic
     subprocess.CalledProcessError
         with the log shown, when the deployment fails.
     """
-    environment = {**os.environ, **engine.credentials_environment(stack), "SAM_CLI_TELEMETRY": "0"}
     bootstrap(engine.credentials_environment(stack), stack.name)
-    values = {**LOCAL_PARAMETERS, **_bundle_parameters(stack.name), **(parameters or {})}
+    template = (envs.ROOT / ".aws-sam" / "local" / "template.yaml").read_text()
+    stack.outputs = deploy_template(stack, stack.name, template, parameters or {})
+    stack.save()
+    return stack.outputs
+
+
+def deploy_template(stack: engine.Stack, name: str, text: str, parameters: dict[str, str]) -> dict[str, str]:
+    """Deploy a template, or a part of one, that was built for the local engine; returns its outputs."""
+    environment = {**os.environ, **engine.credentials_environment(stack), "SAM_CLI_TELEMETRY": "0"}
+    values = {**LOCAL_PARAMETERS, **_bundle_parameters(stack.name), **parameters}
+    template = envs.ROOT / ".aws-sam" / "local" / f"{name}.yaml"
     command = [
         envs.program("tools", "sam"), "deploy",
         "--config-file", str(envs.ROOT / "samconfig.toml"), "--config-env", "local",
-        "--template-file", str(envs.ROOT / ".aws-sam" / "local" / "template.yaml"),
-        "--stack-name", stack.name, "--s3-bucket", _deploy_bucket(environment),
-        "--tags", f"mlops:stack={stack.name}",
+        "--template-file", str(template),
+        "--stack-name", name, "--s3-bucket", _deploy_bucket(environment),
+        "--tags", f"mlops:stack={name}",
         "--parameter-overrides", *_overrides(values),
     ]  # fmt: skip
     with _one_at_a_time():
-        _logged(command, stack.folder / "deploy.log", environment)
-    stack.outputs = outputs(environment, stack.name)
-    stack.save()
-    return stack.outputs
+        template.write_text(_with_defaults(text, values))
+        try:
+            _logged(command, stack.folder / f"deploy-{name}.log", environment)
+        finally:
+            template.unlink()
+    return outputs(environment, name)
+
+
+def _with_defaults(template: str, values: dict[str, str]) -> str:
+    """The template with defaults of its own for what SAM reads while it transforms.
+
+    AWS gives the transform the values of parameters; the local engine gives it the defaults alone.
+    """
+    for name in TRANSFORM_PARAMETERS & values.keys():
+        block = rf"(^  {name}:\n(?:    .*\n|\n)*?    Default: ).*$"
+        template, found = re.subn(block, rf"\g<1>{json.dumps(values[name])}", template, count=1, flags=re.MULTILINE)
+        if not found:
+            raise ValueError(f"the template has no default for {name}")
+    return template
 
 
 def deploy_to_account(environment: str) -> int:

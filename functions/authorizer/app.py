@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Callable
 from typing import Any
 
 from mlops.errors import fault, hide_traces, where
 from mlops.security.access import UnauthorizedError, bearer_token, policy
 from mlops.security.keys import KeyRing, url_source
 from mlops.security.tokens import ALGORITHMS, Rules, TokenError, Verifier
-from mlops.settings import TokenSettings
+from mlops.settings import TokenSettings, listed
 
 
 @functools.cache
@@ -21,15 +22,29 @@ def verifier() -> Verifier:
     rules = Rules(
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
-        algorithms=tuple(a.strip() for a in settings.jwt_algorithms.split(",") if a.strip()) or ALGORITHMS,
+        algorithms=listed(settings.jwt_algorithms) or ALGORITHMS,
         leeway=float(settings.jwt_leeway_seconds or 30),
-        client_id_is_audience=settings.jwt_client_id_audience.lower() == "true",
+        max_lifetime=float(settings.jwt_max_lifetime_seconds or 0) or None,
+        require_jti=settings.is_once,
+        client_ids=listed(settings.jwt_client_ids),
     )
+    return Verifier(rules, KeyRing(_source(settings)), first_use=_first_use(settings))
+
+
+def _source(settings: TokenSettings) -> Callable[[], str | bytes]:
     if settings.jwks_url:
-        return Verifier(rules, KeyRing(url_source(settings.jwks_url)))
+        return url_source(settings.jwks_url)
     from mlops.aws.keysets import parameter_source  # noqa: PLC0415 - an issuer by address needs no boto3
 
-    return Verifier(rules, KeyRing(parameter_source(settings.jwks_parameter)))
+    return parameter_source(settings.jwks_parameter)
+
+
+def _first_use(settings: TokenSettings) -> Callable[[str, int], bool] | None:
+    if not settings.is_once:
+        return None
+    from mlops.aws.once import UsedTokens  # noqa: PLC0415 - likewise
+
+    return UsedTokens(settings.table).first_use
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

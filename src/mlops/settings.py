@@ -61,18 +61,23 @@ class TokenSettings:
     jwks_url : key set of an OpenID Connect issuer; goes before ``jwks_parameter``.
     jwks_parameter : SSM parameter with the stack's own key set.
     jwt_issuer, jwt_audience : what tokens must carry.
+    jwt_client_ids : comma-separated; whose tokens are accepted without ``aud`` (Cognito's have none).
     jwt_algorithms : comma-separated; empty for EdDSA, ES256, RS256.
-    jwt_leeway_seconds : clock skew that is forgiven.
-    jwt_client_id_audience : "true" accepts ``client_id`` where a token has no ``aud`` (Cognito).
+    jwt_leeway_seconds : clock skew that is forgiven; empty for 30.
+    jwt_max_lifetime_seconds : longest life of a token; empty or 0 for any.
+    jwt_require_jti : "true" accepts a token once, and writes its use to ``table``.
     """
 
     jwks_url: str = ""
     jwks_parameter: str = ""
     jwt_issuer: str = ""
     jwt_audience: str = ""
+    jwt_client_ids: str = ""
     jwt_algorithms: str = ""
     jwt_leeway_seconds: str = ""
-    jwt_client_id_audience: str = ""
+    jwt_max_lifetime_seconds: str = ""
+    jwt_require_jti: str = ""
+    table: str = ""
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] = os.environ) -> TokenSettings:
@@ -81,7 +86,23 @@ class TokenSettings:
         missing = [name for name in ("jwt_issuer", "jwt_audience") if not getattr(settings, name)]
         if not settings.jwks_url and not settings.jwks_parameter:
             missing.append("jwks_parameter")
+        if settings.is_once and not settings.table:
+            missing.append("table")
         if missing:
             names = ", ".join(f"MLOPS_{name.upper()}" for name in missing)
             raise ConfigurationError(f"environment variable {names} is not set")
         return settings
+
+    @property
+    def is_once(self) -> bool:
+        """Whether a token may be used once only."""
+        return self.jwt_require_jti == "true"
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """Words with commas between.
+
+    >>> listed("a, b,")
+    ('a', 'b')
+    """
+    return tuple(word.strip() for word in text.split(",") if word.strip())

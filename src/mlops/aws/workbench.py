@@ -116,6 +116,11 @@ class Workbench:
             bucket=self.artifacts.bucket,
         )
 
+    @property
+    def api_id(self) -> str:
+        """The API's identifier."""
+        return self._output("ApiId")
+
     def _output(self, name: str) -> str:
         try:
             return self.outputs[name]

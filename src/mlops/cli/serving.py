@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mlops.cli import faults
+from mlops.cli import access, faults
 from mlops.cli.app import session
 from mlops.errors import MlopsError
 
@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the parser."""
     app.command("predict", rich_help_panel="Serving")(predict)
     app.command("token", rich_help_panel="Serving")(token)
+    access.register(app)
 
 
 def predict(

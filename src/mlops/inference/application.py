@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 #: A Lambda answer may have 6 MB; the envelope takes some of it.
 MAX_ANSWER_BYTES = 5_500_000
 
+#: What a page of another origin may read of an answer's headers, besides the few that it always may.
+EXPOSED_HEADERS = "X-Model-Version, X-Inference-Id, X-Error-Code, Retry-After, Inference-Header-Content-Length"
+
 _PREDICT_FIELDS = frozenset({"model", "records", "partial", "interval", "explain"})
 
 Event = Mapping[str, Any]
@@ -93,7 +96,7 @@ class Application:
         self.headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
         if settings.cors_origin:
             self.headers["Access-Control-Allow-Origin"] = settings.cors_origin
-            self.headers["Access-Control-Expose-Headers"] = "X-Model-Version, X-Inference-Id"
+            self.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
 
     @classmethod
     def from_env(cls) -> Application:

@@ -22,6 +22,9 @@ _PLAIN = {
     "/v2/repository/index": "POST",
 }
 
+#: What a page of another origin may send: token, API key, and the headers of the binary tensors.
+ALLOWED_HEADERS = "Authorization, Content-Type, X-Api-Key, Content-Encoding, Inference-Header-Content-Length"
+
 
 def dispatch(application: Application, exchange: Exchange) -> Response:
     """Answer by path and method.
@@ -33,8 +36,8 @@ def dispatch(application: Application, exchange: Exchange) -> Response:
     """
     path = str(exchange.event.get("path") or "/").rstrip("/") or "/"
     method = str(exchange.event.get("httpMethod") or "GET").upper()
-    if method == "OPTIONS" and path == "/predict":
-        return _preflight(application)
+    if method == "OPTIONS":
+        return _preflight(application, path)
     expected = _PLAIN.get(path)
     if expected is not None:
         _require_method(method, expected, path)
@@ -50,14 +53,19 @@ def _require_method(method: str, expected: str, path: str) -> None:
         raise ApiError("method_not_allowed", f"'{path[:120]}' is asked for with {expected}, not {method[:10]}")
 
 
-def _preflight(application: Application) -> Response:
+def _preflight(application: Application, path: str) -> Response:
     """What a browser asks before it calls from another origin; refused when no origin is configured."""
+    allowed = _PLAIN.get(path)
+    if allowed is None and path.startswith("/v2/models/"):
+        allowed = "POST" if path.endswith("/infer") else "GET"
+    if allowed is None:
+        raise ApiError("unknown_route", f"there is no path '{path[:120]}'")
     if not application.settings.cors_origin:
         raise ApiError("method_not_allowed", "calls from other origins are not enabled here")
     headers = {
         **application.headers,
-        "Access-Control-Allow-Methods": "POST",
-        "Access-Control-Allow-Headers": "Authorization, Content-Type",
+        "Access-Control-Allow-Methods": allowed,
+        "Access-Control-Allow-Headers": ALLOWED_HEADERS,
         "Access-Control-Max-Age": "600",
         "Vary": "Origin",
     }

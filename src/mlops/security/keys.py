@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import math
 import time
@@ -159,8 +160,10 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def url_source(url: str, *, timeout: float = 3.0) -> Callable[[], bytes]:
+def url_source(url: str, *, timeout: float = 3.0, clock: Callable[[], float] = time.monotonic) -> Callable[[], bytes]:
     """Fetch a key set over HTTPS. Redirects are refused: they could lead to another host's keys.
+
+    ``timeout``: seconds for the whole answer, also of a server that sends it byte by byte.
 
     Raises
     ------
@@ -172,13 +175,19 @@ def url_source(url: str, *, timeout: float = 3.0) -> Callable[[], bytes]:
     opener = urllib.request.build_opener(_NoRedirect)
 
     def fetch() -> bytes:
+        deadline = clock() + timeout
+        body = b""
         try:
             with opener.open(url, timeout=timeout) as response:
-                body: bytes = response.read(MAX_SET_BYTES + 1)
-        except (urllib.error.URLError, OSError, ValueError) as error:
+                while len(body) <= MAX_SET_BYTES:
+                    piece: bytes = response.read1(MAX_SET_BYTES)
+                    if not piece:
+                        return body
+                    body += piece
+                    if clock() > deadline:
+                        raise KeySourceError(f"the key set did not arrive within {timeout:g} s")
+        except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
             raise KeySourceError(f"the key set cannot be fetched ({type(error).__name__})") from error
-        if len(body) > MAX_SET_BYTES:
-            raise KeySourceError(f"the key set has more than {MAX_SET_BYTES} bytes")
-        return body
+        raise KeySourceError(f"the key set has more than {MAX_SET_BYTES} bytes")
 
     return fetch

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import json
+import math
 import re
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterable, Mapping
@@ -46,7 +47,7 @@ class Rules:
     max_bytes : longer tokens are not looked at.
     max_lifetime : seconds from ``iat`` to ``exp``; ``None`` for no bound.
     require_jti : every token has an id and is used once, which ``Verifier``'s ``first_use`` decides.
-    client_id_is_audience : accept ``client_id`` where ``aud`` is absent (Cognito's access tokens).
+    client_ids : whose tokens are accepted without ``aud``, which Cognito's access tokens lack.
     """
 
     issuer: str
@@ -56,7 +57,7 @@ class Rules:
     max_bytes: int = 8192
     max_lifetime: float | None = None
     require_jti: bool = False
-    client_id_is_audience: bool = False
+    client_ids: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         unknown = set(self.algorithms) - {*ALGORITHMS, "HS256"}
@@ -83,7 +84,8 @@ class Principal:
 class Verifier:
     """Verifies tokens against rules and a key ring.
 
-    ``first_use(jti, expires)`` returns False when a token id was seen before; needed with ``require_jti``.
+    ``first_use(jti, until)`` returns False when a token id was seen before; needed with ``require_jti``. ``until``:
+    Unix seconds after which a token of that id is refused for its age, so that it need not be remembered longer.
     """
 
     def __init__(self, rules: Rules, ring: KeyRing, *, first_use: Callable[[str, int], bool] | None = None) -> None:
@@ -137,7 +139,7 @@ class Verifier:
     def _claims(self, token: str, material: Any, algorithm: str) -> dict[str, Any]:
         rules = self.rules
         required = ["exp", "iat", "iss", "sub"]
-        if not rules.client_id_is_audience:
+        if not rules.client_ids:
             required.append("aud")
         if rules.require_jti:
             required.append("jti")
@@ -160,8 +162,8 @@ class Verifier:
 
     def _check_audience(self, claims: Mapping[str, Any]) -> None:
         audience = claims.get("aud")
-        if audience is None and self.rules.client_id_is_audience:
-            audience = claims.get("client_id")
+        if audience is None and claims.get("client_id") in self.rules.client_ids:
+            return
         given = [audience] if isinstance(audience, str) else audience
         if not isinstance(given, list) or self.rules.audience not in given:
             raise TokenError("the token is for another audience", code="audience")
@@ -176,7 +178,7 @@ class Verifier:
             jti = claims["jti"]
             if not isinstance(jti, str) or not 0 < len(jti) <= 256:
                 raise TokenError("the token's id is not a text of 1 to 256 characters", code="claims")
-            if self._first_use is None or not self._first_use(jti, expires):
+            if self._first_use is None or not self._first_use(jti, expires + math.ceil(self.rules.leeway)):
                 raise TokenError("the token was used before", code="replayed")
         return principal
 

@@ -133,6 +133,7 @@ def made(api_url: str) -> dict[str, str]:
             strict=True,
         )
     )
+    outputs["ApiId"] = rest_api()
     template = {
         "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
         "Outputs": {name: {"Value": value} for name, value in outputs.items()},
@@ -155,3 +156,14 @@ def serves() -> None:
         Publish=True,
     )  # fmt: skip
     functions.create_alias(FunctionName=f"{STACK}-predict", Name="live", FunctionVersion="1")
+
+
+def rest_api() -> str:
+    """An API with the stage that clients are given; returns its identifier."""
+    gateway = boto3.client("apigateway")
+    api = gateway.create_rest_api(name=STACK)["id"]
+    root = gateway.get_resources(restApiId=api)["items"][0]["id"]
+    gateway.put_method(restApiId=api, resourceId=root, httpMethod="GET", authorizationType="NONE")
+    gateway.put_integration(restApiId=api, resourceId=root, httpMethod="GET", type="MOCK")
+    gateway.create_deployment(restApiId=api, stageName="v1")
+    return str(api)

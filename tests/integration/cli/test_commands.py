@@ -148,6 +148,12 @@ CALLS: dict[str, tuple[list[str], int, str]] = {
     "cost estimate": (["--requests-per-month", "1000", "--template", str(ROOT / "template.yaml")], 0, "region"),
     "contract diff": ([CONTRACT, "customers.csv"], 1, "error"),
     "contract schema": ([], 0, "properties"),
+    "keys create": (["web-shop", "--quota", "100"], 0, "key"),
+    "keys list": ([], 0, "limits"),
+    "keys revoke": (["web-shop", "--reason", "x"], 0, "revoked"),
+    "signing list": ([], 0, "kid"),
+    "signing rotate": (["--reason", "x"], 0, "kid"),
+    "signing retire": (["absent", "--reason", "x"], 1, "error"),
 }
 
 
@@ -485,6 +491,93 @@ def test_a_followed_log_tells_each_line_once(stack, monkeypatch):
 def test_an_unknown_function_gets_the_known_ones(stack, capsys):
     assert run(["logs", "gossip"]) == 1
     assert "functions with a log: predict" in capsys.readouterr().err
+
+
+# Who may call ------------------------------------------------------------------------------------
+
+
+def test_a_client_s_key_is_shown_once_and_has_its_own_limits(said, stack, capsys):
+    gateway = boto3.client("apigateway")
+    gateway.create_usage_plan(name="another/stack")  # of somebody else in the account
+    made = said(
+        "keys", "create", "web-shop", "--rate", "5", "--burst", "7", "--quota", "100", "--period", "day", "--json"
+    )
+    assert made["required"] is False, "the test's stack demands none"
+    (key,) = [k for k in gateway.get_api_keys(includeValues=True)["items"] if k["name"] == "trial/web-shop"]
+    assert (key["value"], key["tags"]) == (made["key"], {"mlops:stack": "trial"})
+    (plan,) = [p for p in gateway.get_usage_plans()["items"] if p["name"] == "trial/web-shop"]
+    assert plan["throttle"] == {"rateLimit": 5.0, "burstLimit": 7}
+    assert (plan["quota"]["limit"], plan["quota"]["period"]) == (100, "DAY")
+    assert plan["apiStages"] == [{"apiId": stack.bench.api_id, "stage": "v1"}]
+    assert [k["id"] for k in gateway.get_usage_plan_keys(usagePlanId=plan["id"])["items"]] == [key["id"]]
+    shown = said("keys")
+    assert "web-shop" in shown
+    assert "100 a day" in shown
+    assert made["key"] not in shown
+    assert run(["keys", "create", "web-shop"]) == 1
+    assert "already" in capsys.readouterr().err
+    said("keys", "revoke", "web-shop", "--reason", "it leaked")
+    assert [p["name"] for p in gateway.get_usage_plans()["items"]] == ["another/stack"]
+    assert gateway.get_api_keys()["items"] == []
+    assert run(["keys", "revoke", "web-shop", "--reason", "x"]) == 1
+    assert "known: none" in capsys.readouterr().err
+    entries = [e for e in said("ledger", "--json") if e["subject"] == "client/web-shop"]
+    assert [(e["action"], e["reason"]) for e in entries] == [
+        ("client.created", "a client was added"), ("client.revoked", "it leaked")
+    ]  # fmt: skip
+    assert made["key"] not in json.dumps(entries)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["a b"], [""], ["x" * 65], ["a", "--rate", "0"], ["a", "--burst", "0"], ["a", "--period", "year"]]
+)
+def test_a_client_that_cannot_be(stack, capsys, arguments):
+    assert run(["keys", "create", *arguments]) == 1
+    assert boto3.client("apigateway").get_usage_plans()["items"] == []
+
+
+def test_a_client_s_plan_goes_when_its_key_cannot_be_made(stack, capsys, monkeypatch):
+    gateway = clients.client("apigateway")
+
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "LimitExceededException", "Message": "too many keys"}}, "CreateApiKey")
+
+    monkeypatch.setattr(gateway, "create_api_key", refuse)
+    assert run(["keys", "create", "web-shop"]) == 1
+    assert gateway.get_usage_plans()["items"] == []
+
+
+def test_a_rotation_keeps_tokens_good_until_the_old_key_is_retired(said, stack, capsys):
+    def accepts(token: str) -> bool:
+        keys = boto3.client("ssm").get_parameter(Name="/trial/jwks")["Parameter"]["Value"]
+        rules = Rules(issuer="serverless-mlops", audience="serverless-mlops")
+        try:
+            Verifier(rules, KeyRing(lambda: keys)).verify(token)
+        except MlopsError:
+            return False
+        return True
+
+    old = said("token").strip()
+    (first,) = said("signing", "--json")
+    second = said("signing", "rotate", "--reason", "once a quarter", "--algorithm", "ES256", "--json")
+    new = said("token").strip()
+    assert accepts(old)
+    assert accepts(new)
+    assert [(k["kid"], k["signs"]) for k in said("signing", "--json")] == [
+        (first["kid"], False), (second["kid"], True)
+    ]  # fmt: skip
+    assert run(["signing", "retire", second["kid"], "--reason", "x"]) == 1
+    assert "makes another one first" in capsys.readouterr().err
+    said("signing", "retire", first["kid"], "--reason", "its tokens have expired")
+    assert not accepts(old)
+    assert accepts(new)
+    said("signing", "rotate", "--reason", "it leaked", "--leaked")
+    assert not accepts(new)
+    assert accepts(said("token").strip())
+    assert "signing.rotated" in said("ledger")
+    private = boto3.client("ssm").get_parameter(Name="/trial/signing-key")["Parameter"]
+    assert private["Type"] == "SecureString"
+    assert '"d"' not in boto3.client("ssm").get_parameter(Name="/trial/jwks")["Parameter"]["Value"]
 
 
 # Bootstrap ---------------------------------------------------------------------------------------

@@ -257,7 +257,35 @@ def test_other_origins_are_answered_when_configured(models: Path) -> None:
     preflight = app.handle(proxy_event("OPTIONS", "/predict"), None)
     assert preflight["statusCode"] == 204
     assert preflight["headers"]["Access-Control-Allow-Origin"] == "https://app.example.com"
-    assert post(app, GOOD)[2]["Access-Control-Allow-Origin"] == "https://app.example.com"
+    for answer in (post(app, GOOD), post(app, {})):  # a page must be able to read what was wrong as well
+        assert answer[2]["Access-Control-Allow-Origin"] == "https://app.example.com"
+        assert "X-Error-Code" in answer[2]["Access-Control-Expose-Headers"]
+
+
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [
+        ("/predict", "POST"),
+        ("/openapi.json", "GET"),
+        ("/v2", "GET"),
+        ("/v2/models", "GET"),
+        ("/v2/models/tumour", "GET"),
+        ("/v2/models/tumour/versions/1/ready", "GET"),
+        ("/v2/models/tumour/infer", "POST"),
+        ("/v2/repository/index", "POST"),
+    ],
+)
+def test_every_route_answers_a_browser_that_asks_first(models: Path, path: str, method: str) -> None:
+    answer = application(models, cors_origin="*").handle(proxy_event("OPTIONS", path), None)
+    assert (answer["statusCode"], answer["body"]) == (204, "")
+    assert answer["headers"]["Access-Control-Allow-Methods"] == method
+    assert {"Authorization", "X-Api-Key"} <= set(answer["headers"]["Access-Control-Allow-Headers"].split(", "))
+    assert application(models).handle(proxy_event("OPTIONS", path), None)["statusCode"] == 405
+
+
+def test_nobody_asks_for_a_path_that_does_not_exist(models: Path) -> None:
+    answer = application(models, cors_origin="*").handle(proxy_event("OPTIONS", "/ledger"), None)
+    assert answer["statusCode"] == 404
 
 
 def test_no_model_set_is_an_answer_and_not_a_crash(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Callable
 from typing import Any
 
 import jwt
@@ -21,6 +20,7 @@ from jwt.algorithms import RSAAlgorithm
 from mlops.security.issuing import create_key_pair, issue
 from mlops.security.keys import KeyRing
 from mlops.security.tokens import Principal, Rules, TokenError, Verifier
+from tests.attacks import EVIL_PRIVATE, EVIL_SET, b64, forged, handmade
 
 ISSUER, AUDIENCE = "https://issuer.example", "predictions"
 ED_PRIVATE, ED_SET = create_key_pair()
@@ -33,11 +33,6 @@ RSA_PRIVATE_PEM = RSA_KEY.private_bytes(
     serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
 )
 KEYS = {"keys": [*ED_SET["keys"], *EC_SET["keys"], RSA_JWK]}
-
-
-def b64(data: Any) -> str:
-    raw = data if isinstance(data, bytes) else json.dumps(data).encode()
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def verifier(key_set: Any = KEYS, **rules: Any) -> Verifier:
@@ -60,11 +55,6 @@ def signed(header: dict[str, Any] | None = None, private: dict[str, Any] = ED_PR
     return jwt.encode(claims(**changes), key, algorithm=private["alg"], headers=headers)
 
 
-def handmade(header: dict[str, Any], payload: dict[str, Any], sign: Callable[[bytes], bytes]) -> str:
-    text = f"{b64(header)}.{b64(payload)}"
-    return f"{text}.{b64(sign(text.encode()))}"
-
-
 def refused(token: str, **rules: Any) -> str:
     with pytest.raises(TokenError) as caught:
         verifier(**rules).verify(token)
@@ -78,6 +68,12 @@ def test_a_good_token_of_each_kind_is_accepted() -> None:
     said = claims()
     token = jwt.encode(said, RSA_PRIVATE_PEM, algorithm="RS256", headers={"kid": "rsa-1"})
     assert verifier().verify(token) == Principal("user:ana", frozenset({"predict"}), ("*",), said["exp"])
+
+
+@pytest.mark.parametrize("name", forged(ED_PRIVATE, ISSUER, AUDIENCE))
+def test_the_list_that_the_deployed_door_gets_as_well(name: str) -> None:
+    token, code = forged(ED_PRIVATE, ISSUER, AUDIENCE)[name]
+    assert refused(token) == code
 
 
 # The token chooses how it is verified ---------------------------------------------------------------
@@ -113,8 +109,6 @@ def test_hs256_only_when_asked_for() -> None:
 
 
 # The token brings its own key -----------------------------------------------------------------------
-
-EVIL_PRIVATE, EVIL_SET = create_key_pair()
 
 
 @pytest.mark.parametrize(
@@ -238,12 +232,14 @@ def test_scopes_that_we_do_not_know_grant_nothing() -> None:
     assert verifier().verify(signed(scope=f"{AUDIENCE}/predict")).scopes == {"predict"}
 
 
-def test_a_client_id_is_an_audience_only_when_configured() -> None:
-    token = signed(aud=None, client_id=AUDIENCE)
+def test_a_client_stands_for_an_audience_only_when_it_is_named() -> None:
+    token = signed(aud=None, client_id="machine-1")
     assert refused(token) == "claims"
-    assert verifier(client_id_is_audience=True).verify(token).subject == "user:ana"
-    assert refused(signed(aud="other", client_id=AUDIENCE), client_id_is_audience=True) == "audience"
-    assert refused(signed(aud=None), client_id_is_audience=True) == "audience"
+    assert verifier(client_ids=("machine-1", "machine-2")).verify(token).subject == "user:ana"
+    assert refused(token, client_ids=("machine-2",)) == "audience"
+    assert refused(signed(aud="other", client_id="machine-1"), client_ids=("machine-1",)) == "audience"
+    assert refused(signed(aud=None), client_ids=("machine-1",)) == "audience"
+    assert refused(signed(aud=None, client_id=["machine-1"]), client_ids=("machine-1",)) == "audience"
 
 
 def test_a_replay_where_token_ids_are_required() -> None:

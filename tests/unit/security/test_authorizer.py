@@ -175,6 +175,8 @@ def test_settings_name_what_is_missing() -> None:
         TokenSettings.from_env({})
     good = {"MLOPS_JWT_ISSUER": "i", "MLOPS_JWT_AUDIENCE": "a", "MLOPS_JWKS_URL": "https://x/jwks"}
     assert TokenSettings.from_env(good).jwks_url == "https://x/jwks"
+    with pytest.raises(ConfigurationError, match=r"MLOPS_TABLE"):
+        TokenSettings.from_env({**good, "MLOPS_JWT_REQUIRE_JTI": "true"})
 
 
 def test_the_verifier_is_built_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,11 +186,16 @@ def test_the_verifier_is_built_from_the_environment(monkeypatch: pytest.MonkeyPa
         "MLOPS_JWT_AUDIENCE": "a",
         "MLOPS_JWKS_URL": "https://issuer.example/jwks",
         "MLOPS_JWT_ALGORITHMS": "ES256, RS256",
-        "MLOPS_JWT_CLIENT_ID_AUDIENCE": "true",
+        "MLOPS_JWT_CLIENT_IDS": "one, two,",
+        "MLOPS_JWT_LEEWAY_SECONDS": "5",
+        "MLOPS_JWT_MAX_LIFETIME_SECONDS": "3600",
+        "MLOPS_JWT_REQUIRE_JTI": "true",
+        "MLOPS_TABLE": "table",
     }.items():
         monkeypatch.setenv(name, value)
     app.verifier.cache_clear()
     rules = app.verifier().rules
     app.verifier.cache_clear()
     assert rules.algorithms == ("ES256", "RS256")
-    assert rules.client_id_is_audience
+    assert rules.client_ids == ("one", "two")
+    assert (rules.leeway, rules.max_lifetime, rules.require_jti) == (5, 3600, True)

@@ -168,6 +168,26 @@ def test_a_set_that_cannot_be_fetched_is_a_fault(monkeypatch: pytest.MonkeyPatch
         url_source("https://issuer.example/jwks")()
 
 
+def test_a_server_that_sends_its_set_byte_by_byte_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+
+    class Slow(io.BytesIO):
+        def read1(self, size: int | None = -1) -> bytes:
+            now[0] += 1.0
+            return b" "
+
+    monkeypatch.setattr("urllib.request.OpenerDirector.open", lambda *_, **__: Slow())
+    with pytest.raises(KeySourceError, match="within 3 s"):
+        url_source("https://issuer.example/jwks", clock=lambda: now[0])()
+    assert now[0] == 4.0
+
+
+def test_a_set_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = json.dumps(OLD_SET).encode()
+    monkeypatch.setattr("urllib.request.OpenerDirector.open", lambda *_, **__: io.BytesIO(body))
+    assert url_source("https://issuer.example/jwks")() == body
+
+
 @pytest.mark.parametrize("algorithm", ["EdDSA", "ES256"])
 def test_an_issued_token_is_accepted(algorithm: Any) -> None:
     private, key_set = create_key_pair(algorithm)

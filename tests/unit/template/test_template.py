@@ -72,6 +72,71 @@ def test_what_predict_answers_with_5xx_rings_an_alarm() -> None:
     assert alarm["AlarmActions"] == [{"Ref": "Alerts"}]
 
 
+def api() -> dict[str, Any]:
+    found: dict[str, Any] = template()["Resources"]["Api"]["Properties"]
+    return found
+
+
+def routes() -> list[tuple[str, str, dict[str, Any]]]:
+    """Method, path and own authorisation of every route."""
+    events = [e for f in FUNCTIONS.values() for e in f["Properties"].get("Events", {}).values() if e["Type"] == "Api"]
+    return [(e["Properties"]["Method"], e["Properties"]["Path"], e["Properties"].get("Auth", {})) for e in events]
+
+
+def test_nothing_but_health_docs_and_preflights_is_open() -> None:
+    is_open = {(method, path) for method, path, auth in routes() if auth}
+    assert {path for method, path in is_open if method != "OPTIONS"} == {
+        "/v2/health/live", "/v2/health/ready", "/docs"
+    }  # fmt: skip
+    assert api()["Auth"]["DefaultAuthorizer"] == "Token"
+
+
+def test_a_browser_may_ask_before_every_route_that_wants_a_token() -> None:
+    asked = {path for method, path, _ in routes() if method == "OPTIONS"}
+    assert {path for method, path, auth in routes() if not auth} == asked
+    assert api()["Auth"]["AddApiKeyRequiredToCorsPreflight"] is False
+
+
+def test_what_the_gateway_answers_itself_has_predict_s_form() -> None:
+    answers = api()["GatewayResponses"]
+    assert {"DEFAULT_4XX", "DEFAULT_5XX"} <= set(answers)
+    for kind, answer in answers.items():
+        body = json.loads(answer["ResponseTemplates"]["application/json"])
+        headers = answer["ResponseParameters"]["Headers"]
+        assert set(body["error"]) == {"code", "message", "details", "request_id"}, kind
+        assert headers["X-Error-Code"] == f"'{body['error']['code']}'"
+        origin = {"Fn::Sub": "'${CorsOrigin}'"}
+        assert headers["Access-Control-Allow-Origin"] == {"Fn::If": ["HasCors", origin, {"Ref": "AWS::NoValue"}]}
+    for kind in ("THROTTLED", "QUOTA_EXCEEDED"):
+        assert int(answers[kind]["ResponseParameters"]["Headers"]["Retry-After"].strip("'")) > 0
+
+
+def test_a_token_that_is_good_once_is_never_answered_from_a_cache() -> None:
+    every = api()["Auth"]["Authorizers"]["Token"]["Identity"]["ReauthorizeEvery"]
+    assert every == {"Fn::If": ["OneTimeTokens", 0, 300]}
+    variables = FUNCTIONS["AuthorizerFunction"]["Properties"]["Environment"]["Variables"]
+    assert variables["MLOPS_JWT_REQUIRE_JTI"] == {"Ref": "RequireJti"}
+    assert template()["Conditions"]["OneTimeTokens"] == {"Fn::Equals": [{"Ref": "RequireJti"}, "true"]}
+
+
+def test_what_costs_money_or_is_unknown_locally_is_off_by_default() -> None:
+    everything, parameters = template()["Resources"], template()["Parameters"]
+    for logical_id in ("WebAcl", "WebAclOfApi"):
+        assert everything[logical_id]["Condition"] == "HasWaf"
+    for logical_id in ("UserPool", "UserPoolDomain", "UserPoolScopes", "UserPoolClient"):
+        assert everything[logical_id]["Condition"] == "HasUserPool"
+    assert template()["Conditions"]["HasWaf"]["Fn::And"][0] == {"Condition": "OnAws"}
+    assert (parameters["WafRateLimit"]["Default"], parameters["CreateUserPool"]["Default"]) == (0, "false")
+
+
+def test_the_user_pool_grants_the_scopes_that_the_authorizer_knows() -> None:
+    from mlops.security.tokens import SCOPES
+
+    pool = template()["Resources"]["UserPoolScopes"]["Properties"]
+    assert {s["ScopeName"] for s in pool["Scopes"]} == set(SCOPES)
+    assert pool["Identifier"] == {"Ref": "JwtAudience"}, "the prefix that the authorizer takes off a scope"
+
+
 def asynchronous_events(logical_id: str) -> list[dict[str, Any]]:
     events = FUNCTIONS[logical_id]["Properties"].get("Events", {}).values()
     return [e for e in events if e["Type"] in ("EventBridgeRule", "ScheduleV2")]
@@ -119,12 +184,14 @@ def test_everything_that_can_be_tagged_carries_the_cost_tag() -> None:
     no_tags = {
         "AWS::S3::BucketPolicy", "AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy", "AWS::SNS::Subscription",
         "AWS::Serverless::LayerVersion", "AWS::Logs::SubscriptionFilter", "AWS::Lambda::Permission",
-        "AWS::Events::Rule", "AWS::Budgets::Budget",
+        "AWS::Events::Rule", "AWS::Budgets::Budget", "AWS::WAFv2::WebACLAssociation", "AWS::Cognito::UserPoolDomain",
+        "AWS::Cognito::UserPoolResourceServer", "AWS::Cognito::UserPoolClient",
     }  # fmt: skip
     for logical_id, resource in template()["Resources"].items():
         if resource["Type"] in no_tags or resource["Type"] == "AWS::Serverless::Function":
             continue  # functions get theirs from Globals
-        tags = resource["Properties"].get("Tags", [])
+        properties = resource["Properties"]
+        tags = properties.get("Tags", []) or properties.get("UserPoolTags", [])
         keys = list(tags) if isinstance(tags, dict) else [t["Key"] for t in tags]
         if "mlops:stack" not in keys:
             untagged.append(logical_id)
