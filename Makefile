@@ -9,7 +9,7 @@ ENVS := $(PYTHON) local/envs.py
 RUN := $(BIN)/python -m local
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit coverage integration e2e container bench bench-ingest matrix check lint types security \
+.PHONY: help setup demo test unit coverage integration e2e container bench bench-ingest matrix fuzz check lint types security \
         up down status logs \
         invoke build training-image deploy lock clean
 
@@ -59,6 +59,11 @@ bench: setup ## Measure predict against its peers: make bench ROUNDS=15
 
 bench-ingest: setup ## Measure reading and checking a file against other tools: make bench-ingest ROUNDS=5 ROWS=1000000
 	@$(BIN)/python -m benchmarks.ingest $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ROWS),--rows $(ROWS))
+
+fuzz: setup ## Throw 20,000 requests and more at predict: make fuzz CASES=50000 EXAMPLES=500
+	@$(ENVS) fuzz
+	@$(BIN)/python -m tests.fuzz $(if $(CASES),--cases $(CASES)) $(if $(EXAMPLES),--examples $(EXAMPLES)) \
+		$(if $(URL),--url $(URL))
 
 security: ## checkov on the template
 	@$(ENVS) security

@@ -13,6 +13,7 @@ dev       .venv                             the project, everything the layers h
 tools     .cache/envs/tools                 AWS SAM CLI and cfn-lint
 engine    .cache/envs/engine                the local AWS engine, alone: its functions see what is here
 security  .cache/envs/security              checkov
+fuzz      .cache/envs/fuzz                  schemathesis
 ========  ================================  =====================================================
 """
 
@@ -31,8 +32,9 @@ FOLDERS = {
     "tools": ROOT / ".cache" / "envs" / "tools",
     "engine": ROOT / ".cache" / "envs" / "engine",
     "security": ROOT / ".cache" / "envs" / "security",
+    "fuzz": ROOT / ".cache" / "envs" / "fuzz",
 }
-LOCKS = {name: ROOT / "locks" / f"{name}.lock" for name in ("tools", "engine", "security")} | {
+LOCKS = {name: ROOT / "locks" / f"{name}.lock" for name in ("tools", "engine", "security", "fuzz")} | {
     "dev": ROOT / "locks" / "bundle.lock"
 }
 UV = ROOT / ".cache" / "envs" / "uv"

@@ -224,9 +224,7 @@ class Application:
     def refuse(self, exchange: Exchange, error: ApiError) -> Response:
         """An error in the form of its protocol: v2 has a text, everything else code, message and details."""
         exchange.refused = error
-        headers = {**self.headers, "X-Error-Code": error.code}
-        if error.status == 503:
-            headers["Retry-After"] = "30"
+        headers = {**self.headers, **error.headers}
         status = error.status
         answer = error.body(exchange.request_id)
         if str(exchange.event.get("path", "")).startswith("/v2"):

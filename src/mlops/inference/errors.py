@@ -54,9 +54,20 @@ class ApiError(MlopsError):
 
     code = "internal_error"
 
-    def __init__(self, code: str, message: str, details: Sequence[dict[str, Any]] = ()) -> None:
+    def __init__(self, code: str, message: str, details: Sequence[dict[str, Any]] = (), *, allow: str = "") -> None:
         super().__init__(message, code=code)
         self.details = list(details)
+        self._allow = allow
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the answer's headers say of the error: when to try again, or with which method."""
+        headers = {"X-Error-Code": self.code}
+        if self.status == 503:
+            headers["Retry-After"] = "30"
+        if self._allow:
+            headers["Allow"] = self._allow
+        return headers
 
     @property
     def status(self) -> int:

@@ -17,7 +17,7 @@ _TENSOR: Schema = {
     "required": ["name", "shape", "datatype"],
     "properties": {
         "name": {"type": "string"},
-        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "maxItems": 2},
         "datatype": {
             "enum": ["BOOL", "BYTES", "FP16", "FP32", "FP64"]
             + [f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)],
@@ -56,6 +56,7 @@ def document(models: ModelSet, permits: Callable[[str], bool]) -> Schema:
             "version": __version__,
             "description": "Plain records at /predict; the Open Inference Protocol v2 below /v2.",
         },
+        "servers": [{"url": ".", "description": "where this document is"}],
         "security": [{"token": []}],
         "paths": _paths(),
         "components": {
@@ -85,8 +86,8 @@ def _paths() -> Schema:
             }
         },
         "/v2": {"get": _operation("server", "Name and extensions", None)},
-        "/v2/health/live": {"get": _operation("live", "Is the process up", None)},
-        "/v2/health/ready": {"get": _operation("ready", "Can every champion score", None, errors=(503,))},
+        "/v2/health/live": {"get": _operation("live", "Is the process up", None, is_open=True)},
+        "/v2/health/ready": {"get": _operation("ready", "Can every champion score", None, errors=(503,), is_open=True)},
         "/v2/models": {"get": _operation("models", "Deployed models", None)},
         "/v2/repository/index": {"post": _operation("index", "Deployed versions", None)},
     }
@@ -120,13 +121,17 @@ def _operation(
     body: str | None = None,
     errors: tuple[int, ...] = (),
     v2: bool = False,
+    is_open: bool = False,
 ) -> Schema:
+    """``is_open``: API Gateway wants no token for it."""
     schema = {"$ref": f"#/components/schemas/{answer}"} if answer else {}
     responses: Schema = {"200": {"description": summary, "content": {"application/json": {"schema": schema}}}}
-    for status in sorted({401, 403, 405, 500, 503, *errors}):
+    for status in sorted({405, 429, 500, 503, *errors, *(() if is_open else (401, 403))}):
         form = "V2" if v2 else "Plain"
         responses[str(status)] = {"$ref": f"#/components/responses/{form}{status}"}
     operation: Schema = {"operationId": identifier, "summary": summary, "responses": responses}
+    if is_open:
+        operation["security"] = []
     if body:
         operation["requestBody"] = {
             "required": True,
@@ -136,7 +141,10 @@ def _operation(
 
 
 def _error_responses() -> Schema:
-    by_status: dict[int, list[str]] = {401: ["The token is missing or not valid; API Gateway answers."]}
+    by_status: dict[int, list[str]] = {
+        401: ["The token is missing or not valid; API Gateway answers."],
+        429: ["Too many requests; API Gateway answers. Retry-After says when to try again."],
+    }
     for code, (status, meaning) in ERRORS.items():
         by_status.setdefault(status, []).append(f"`{code}`: {meaning}")
     responses = {}
@@ -276,7 +284,7 @@ def feature_schema(feature: Feature) -> Schema:
     types: list[str] = {
         "number": ["number"],
         "integer": ["integer"],
-        "boolean": ["boolean"],
+        "boolean": ["boolean", "integer"],
         "date": ["string"],
         "category": ["string", "number", "boolean"],
     }[feature.type]
@@ -288,7 +296,7 @@ def feature_schema(feature: Feature) -> Schema:
             notes.append(f"Expected range {low} to {high}; outside it the answer has a warning.")
         schema["examples"] = [next((b for b in (feature.minimum, feature.maximum) if b is not None), 0)]
     elif feature.type == "boolean":
-        notes.append("1 and 0 are accepted as well.")
+        schema["enum"] = [True, False, 1, 0, *([None] if feature.nullable else [])]
         schema["examples"] = [True]
     elif feature.type == "date":
         notes.append("ISO 8601 date or date-time; UTC without an offset.")

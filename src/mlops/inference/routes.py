@@ -50,7 +50,8 @@ def dispatch(application: Application, exchange: Exchange) -> Response:
 
 def _require_method(method: str, expected: str, path: str) -> None:
     if method != expected:
-        raise ApiError("method_not_allowed", f"'{path[:120]}' is asked for with {expected}, not {method[:10]}")
+        message = f"'{path[:120]}' is asked for with {expected}, not {method[:10]}"
+        raise ApiError("method_not_allowed", message, allow=expected)
 
 
 def _preflight(application: Application, path: str) -> Response:
@@ -61,7 +62,7 @@ def _preflight(application: Application, path: str) -> Response:
     if allowed is None:
         raise ApiError("unknown_route", f"there is no path '{path[:120]}'")
     if not application.settings.cors_origin:
-        raise ApiError("method_not_allowed", "calls from other origins are not enabled here")
+        raise ApiError("method_not_allowed", "calls from other origins are not enabled here", allow=allowed)
     headers = {
         **application.headers,
         "Access-Control-Allow-Methods": allowed,
