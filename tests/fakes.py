@@ -212,8 +212,9 @@ class MemoryLedger:
         self.kept.append(entry)
         return entry
 
-    def entries(self, *, subject: str | None = None) -> Iterator[LedgerEntry]:
-        return (e for e in list(self.kept) if subject is None or e.subject.startswith(subject))
+    def entries(self, *, subject: str | None = None, after: int = 0) -> Iterator[LedgerEntry]:
+        kept = [e for e in self.kept if e.sequence > after]
+        return (e for e in kept if subject is None or e.subject.startswith(subject))
 
     def head(self) -> tuple[int, str]:
         return (self.kept[-1].sequence, self.kept[-1].hash) if self.kept else (0, chain.GENESIS)

@@ -33,6 +33,7 @@ class Settings:
     code_version: str = ""
     lock_digest: str = ""
     memory_mb: str = ""
+    cors_origin: str = ""  # whose pages may read answers; empty: none
     monthly_budget_usd: str = ""  # of the whole stack; empty: no budget
 
     @classmethod

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import time
+import urllib.parse
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import yaml
 
-from local import stack
+from local import engine, stack
 from mlops.aws.apikeys import ApiKeys
 from mlops.aws.clients import client
 from mlops.aws.workbench import Answer, Workbench
 from mlops.security.clients import Limits
+from mlops.security.keys import KeyRing
+from mlops.security.tokens import Rules, TokenError, Verifier
 from tests.attacks import forged
-from tests.cloudformation import ROOT
+from tests.cloudformation import ROOT, template
 from tests.e2e.conftest import Deployed
 
 ISSUER = "serverless-mlops"
@@ -59,6 +65,12 @@ def test_a_scope_opens_its_routes_and_a_model_is_named(deployed: Deployed) -> No
     narrow = bench.token(subject="user:ana", scopes=["audit:read"])
     assert bench.request("GET", "/v2", token=narrow).status == 403
     assert bench.predict("diabetes", [{}], narrow).status == 403
+    reader = bench.token(subject="user:ana", scopes=["models:read", "audit:read"])
+    models, ledger = bench.request("GET", "/models", token=reader), bench.request("GET", "/ledger", token=reader)
+    assert (models.status, ledger.status) == (200, 200)
+    assert [m["name"] for m in models.body["models"]] == bench.registry.models()
+    assert len(ledger.body["entries"]) == min(100, bench.ledger.head()[0])
+    assert bench.request("GET", "/ledger", token=bench.token(subject="user:ana")).status == 403
     other = bench.token(subject="user:ana", models=["another"])
     answer = bench.predict("diabetes", [{}], other)
     assert (answer.status, answer.body["error"]["code"]) == (403, "model_not_allowed")
@@ -107,3 +119,40 @@ def test_clients_have_limits_of_their_own_and_tokens_are_good_once(deployed: Dep
         assert time.monotonic() < deadline, "a revoked key opens the door"
     for name in ("slow", "small"):
         keys.revoke(name)
+
+
+def test_tokens_of_the_template_s_user_pool_are_accepted(deployed: Deployed) -> None:
+    whole, names = template(), ("UserPool", "UserPoolDomain", "UserPoolScopes", "UserPoolClient")
+    part = {
+        "Parameters": {name: whole["Parameters"][name] for name in ("CreateUserPool", "JwtAudience")},
+        "Conditions": {"HasUserPool": whole["Conditions"]["HasUserPool"]},
+        "Resources": {name: whole["Resources"][name] for name in names},
+        "Outputs": {"Pool": {"Value": {"Ref": "UserPool"}}, "Client": {"Value": {"Ref": "UserPoolClient"}}},
+    }
+    formation, name, endpoint = client("cloudformation"), f"{deployed.running.name}-pool", deployed.running.endpoint
+    formation.create_stack(
+        StackName=name,
+        TemplateBody=json.dumps(part),
+        Parameters=[{"ParameterKey": "CreateUserPool", "ParameterValue": "true"}],
+    )
+    formation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
+    outputs = stack.outputs(dict(os.environ), name)
+    pool, machine = outputs["Pool"], outputs["Client"]
+    found = client("cognito-idp").describe_user_pool_client(UserPoolId=pool, ClientId=machine)["UserPoolClient"]
+    basic = base64.b64encode(f"{machine}:{found['ClientSecret']}".encode()).decode()
+    form = urllib.parse.urlencode({"grant_type": "client_credentials", "scope": f"{ISSUER}/predict"}).encode()
+    wanted = urllib.request.Request(f"{endpoint}/oauth2/token", data=form, headers={"Authorization": f"Basic {basic}"})
+    with urllib.request.urlopen(wanted, timeout=30) as answer:
+        token = json.load(answer)["access_token"]
+
+    def keys() -> bytes:
+        # The authorizer takes addresses of https alone, which the local engine does not speak.
+        with urllib.request.urlopen(f"{endpoint}/{pool}/.well-known/jwks.json", timeout=30) as found:
+            body: bytes = found.read()
+            return body
+
+    issuer = f"https://cognito-idp.{engine.REGION}.amazonaws.com/{pool}"
+    principal = Verifier(Rules(issuer, ISSUER, client_ids=(machine,)), KeyRing(keys)).verify(token)
+    assert (principal.subject, principal.scopes) == (machine, {"predict"})
+    with pytest.raises(TokenError):
+        Verifier(Rules(issuer, ISSUER, client_ids=("another",)), KeyRing(keys)).verify(token)

@@ -54,12 +54,17 @@ class Table:
         response = self._dynamodb.get_item(TableName=self.name, Key=encode({"pk": pk, "sk": sk}), ConsistentRead=True)
         return decode(response["Item"]) if "Item" in response else None
 
-    def query(self, pk: str, prefix: str, *, newest_first: bool = False, limit: int | None = None) -> Iterator[Item]:
-        """Items of a partition whose sort key begins with ``prefix`` (empty: all), in its order, page by page."""
+    def query(
+        self, pk: str, prefix: str, *, newest_first: bool = False, limit: int | None = None, after: str | None = None
+    ) -> Iterator[Item]:
+        """Items of a partition whose sort key begins with ``prefix`` (empty: all), in its order, page by page.
+
+        ``after``: a sort key with that prefix, whether it exists or not, to begin behind.
+        """
         condition, values = "pk = :pk", {":pk": pk}
         if prefix:
             condition, values = f"{condition} AND begins_with(sk, :prefix)", {**values, ":prefix": prefix}
-        start: Mapping[str, Any] | None = None
+        start: Mapping[str, Any] | None = encode({"pk": pk, "sk": after}) if after else None
         left = limit
         while left is None or left > 0:
             response = self._dynamodb.query(

@@ -59,9 +59,9 @@ class DynamoLedger:
                 return entry
         raise ConflictError(f"the ledger of {self.stack} is too busy: entry '{draft.action}' was not written")
 
-    def entries(self, *, subject: str | None = None) -> Iterator[LedgerEntry]:
-        """In order of sequence; ``subject`` filters by prefix."""
-        for item in self._table.query(PARTITION, "ENTRY#"):
+    def entries(self, *, subject: str | None = None, after: int = 0) -> Iterator[LedgerEntry]:
+        """In order of sequence, from the one that follows ``after``; ``subject`` filters by prefix."""
+        for item in self._table.query(PARTITION, "ENTRY#", after=_sort_key(after) if after else None):
             entry = _entry(item)
             if subject is None or entry.subject.startswith(subject):
                 yield entry

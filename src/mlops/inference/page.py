@@ -24,12 +24,14 @@ textarea, input { width: 100%; box-sizing: border-box; font: 14px/1.4 ui-monospa
 textarea { min-height: 14rem; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid #8884; vertical-align: top; }
-pre { overflow: auto; padding: .7rem; background: #8881; }
+td { overflow-wrap: anywhere; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; padding: .7rem; background: #8881; }
 code { font-family: ui-monospace, monospace; }
 </style>
 <h1>Predictions</h1>
 <p>Paste a token to see the models that it permits. It stays in this page and is sent to this API only.</p>
 <p><label>Token <input id="token" type="password" autocomplete="off"></label></p>
+<p><label>API key, where one is demanded <input id="key" type="password" autocomplete="off"></label></p>
 <p><button id="load">Show</button> <span id="state" role="status"></span></p>
 <div id="models"></div>
 <h2>Routes</h2>
@@ -44,7 +46,10 @@ const make = (name, text, parent) => {
   return node;
 };
 const call = (path, options = {}) => fetch(path, {
-  ...options, headers: {"Authorization": "Bearer " + $("token").value.trim(), "Content-Type": "application/json"},
+  ...options, headers: {
+    "Authorization": "Bearer " + $("token").value.trim(), "Content-Type": "application/json",
+    ...($("key").value ? {"X-Api-Key": $("key").value.trim()} : {}),
+  },
 });
 const example = (schema) => {
   const names = Object.entries(schema.properties.records.items.properties);

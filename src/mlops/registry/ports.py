@@ -82,8 +82,8 @@ class Ledger(Protocol):
         """Append, retrying when another writer was faster. A draft with a known id returns its entry."""
         ...
 
-    def entries(self, *, subject: str | None = None) -> Iterator[LedgerEntry]:
-        """In order of sequence; ``subject`` filters by prefix."""
+    def entries(self, *, subject: str | None = None, after: int = 0) -> Iterator[LedgerEntry]:
+        """In order of sequence, from the one that follows ``after``; ``subject`` filters by prefix."""
         ...
 
     def head(self) -> tuple[int, str]:

@@ -206,3 +206,20 @@ def test_the_page_of_the_api(tab):
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def test_the_page_shows_models_and_predicts(tab, tmp_path):
+    from tests.integration.inference.http_door import served
+    from tests.unit.inference.small_models import application, two_models
+
+    two_models(tmp_path)
+    with served(application(tmp_path), guarded=True) as address:
+        seen = tab.show(f"http://{address}/docs", PHONE)
+        assert seen.problems == []
+        tab.run("document.getElementById('token').value = 'any'; document.getElementById('load').click()")
+        tab.wait("document.querySelectorAll('section').length === 2")
+        tab.run("document.querySelector('section button').click()")
+        tab.wait("document.querySelector('section pre').textContent.startsWith('200')")
+        assert "malignant" in tab.run("document.querySelector('section pre').textContent")
+        assert tab.run("document.documentElement.scrollWidth") <= PHONE
+        assert {r.split("/")[2] for r in tab.requests()} == {address}

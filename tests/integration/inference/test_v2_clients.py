@@ -81,6 +81,38 @@ def test_named_tensors_of_every_type(app: Application, client: Any, binary: bool
     np.testing.assert_array_equal(result.as_numpy("value"), expected)
 
 
+WHOLE = [f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)]
+#: The client itself sends FP16 as binary data only.
+SENT = [("FP16", True), *((datatype, binary) for datatype in WHOLE for binary in (True, False))]
+
+
+@pytest.mark.parametrize(("datatype", "binary"), SENT)
+def test_every_datatype_of_numbers(app: Application, client: Any, datatype: str, binary: bool) -> None:
+    dtype = np.float16 if datatype == "FP16" else np.dtype(datatype.lower())
+    values = np.array([[14, 20, 12], [3, 4, 5]], dtype=dtype)
+    tensor = httpclient.InferInput("x", [2, 3], datatype)
+    tensor.set_data_from_numpy(values, binary_data=binary)
+    model = app.models.champion("tumour")
+    expected = model.run(values.astype(np.float32))
+    np.testing.assert_array_equal(client.infer("tumour", [tensor]).as_numpy("probabilities"), expected)
+
+
+def test_missing_values_are_nan(app: Application, client: Any) -> None:
+    values = np.array([[14.5, np.nan, 12]], dtype=np.float32)
+    tensor = httpclient.InferInput("x", [1, 3], "FP32")
+    tensor.set_data_from_numpy(values)
+    expected = app.models.champion("tumour").run(values)
+    np.testing.assert_array_equal(client.infer("tumour", [tensor]).as_numpy("probabilities"), expected)
+
+
+def test_versions_are_asked_for_by_name(client: Any) -> None:
+    assert client.is_model_ready("tumour", "aaaaaaaaaaaa")
+    assert not client.is_model_ready("tumour", "cccccccccccc")
+    assert client.get_model_metadata("tumour", "aaaaaaaaaaaa")["versions"] == ["aaaaaaaaaaaa"]
+    with pytest.raises(httpclient.InferenceServerException, match="not deployed here"):
+        client.get_model_metadata("tumour", "cccccccccccc")
+
+
 def test_errors_reach_the_client_as_texts(client: Any) -> None:
     tensor = httpclient.InferInput("x", [1, 2], "FP32")
     tensor.set_data_from_numpy(np.zeros((1, 2), dtype=np.float32))

@@ -57,6 +57,14 @@ def test_a_known_id_is_one_entry(ledger: Ledger) -> None:
     assert ledger.head()[0] == 2
 
 
+def test_entries_go_on_behind_a_sequence(ledger: Ledger) -> None:
+    for i in range(5):
+        ledger.append(LedgerDraft("user:ana", "version.registered", f"model/iris/v{i}", "x", "y"))
+    assert [e.sequence for e in ledger.entries(after=2)] == [3, 4, 5]
+    assert [e.sequence for e in ledger.entries(subject="model/iris/v3", after=2)] == [4]
+    assert list(ledger.entries(after=5)) == list(ledger.entries(after=99)) == []
+
+
 def test_entries_of_a_subject(ledger: Ledger) -> None:
     for subject in ("model/iris/v1", "upload/u1", "model/iris", "model/other/v1"):
         ledger.append(draft(subject=subject))

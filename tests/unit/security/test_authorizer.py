@@ -73,7 +73,7 @@ def test_a_good_token_gives_a_policy_and_who_it_is() -> None:
         (["models:read"], "POST", "v2/repository/index", True),
         (["models:write"], "POST", "models/tumour/release", True),
         (["models:write"], "POST", "predict", False),
-        (["audit:read"], "GET", "ledger/entries", True),
+        (["audit:read"], "GET", "ledger", True),
         (["audit:read"], "GET", "v2/models", False),
     ],
 )
