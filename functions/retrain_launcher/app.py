@@ -10,6 +10,7 @@ from mlops.aws.events import EventBus
 from mlops.aws.executions import StateMachine
 from mlops.aws.ledger import DynamoLedger
 from mlops.aws.observe import observed
+from mlops.aws.places import offers, runner
 from mlops.aws.registry import DynamoRegistry
 from mlops.retrain.launch import Launcher
 from mlops.retrain.request import answer
@@ -25,11 +26,18 @@ def service() -> Launcher:
         ledger=DynamoLedger(settings.table, settings.stack),
         events=EventBus(settings.stack),
         pipeline=StateMachine(settings.pipeline_arn),
-        clock=lambda: datetime.now(UTC),
+        clock=_now,
+        offers=functools.partial(offers, settings, _now),
+        runner=runner(settings, _now) if settings.training_image else None,
     )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 @observed("retrain_launcher")
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """A task (``decide``, ``sweep``, ``launch``) or the event ``DriftChecked`` → the decision."""
+    """A task (``decide``, ``submit``, ``sweep``, ``launch``, ``explain``) or an event about drift, quality or a job
+    → the decision, or what was done about the job."""
     return answer(service(), event, request_id=str(getattr(context, "aws_request_id", "") or ""))

@@ -38,6 +38,9 @@ def service() -> Train:
 
 @observed("train")
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """``{model, run_id, dataset_version}`` → ``{status, version, metrics, explanation, …}``; see ``Train.run``."""
+    """``{model, run_id, dataset_version}`` → ``{status, version, metrics, explanation, …}``; see ``Train.run``. With
+    ``task: collect`` and ``job``, what a training job made is taken over instead."""
+    if event.get("task") == "collect":
+        return service().collect(event["model"], event["run_id"], event["job"])
     left = context.get_remaining_time_in_millis() / 1000
     return service().run(event["model"], event["run_id"], event.get("dataset_version"), limit=left)

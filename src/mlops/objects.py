@@ -65,7 +65,12 @@ def incoming_key(model: str, name: str) -> str:
 
 def part_prefix(model: str, part_id: str) -> str:
     """Accepted rows of one upload: ``data.parquet``, ``columns.npz``, ``statistics.json``, ``report.json``."""
-    return f"datasets/{model}/parts/{part_id}/"
+    return f"{parts_prefix(model)}{part_id}/"
+
+
+def parts_prefix(model: str) -> str:
+    """Where the parts of a model's data sets lie."""
+    return f"datasets/{model}/parts/"
 
 
 def dataset_manifest_key(model: str, version: str) -> str:
@@ -125,6 +130,11 @@ def recipe_key(model: str, digest: str) -> str:
 def layer_key(digest: str) -> str:
     """A model-set layer archive, addressed by the SHA-256 of its model set."""
     return f"layers/{digest}.zip"
+
+
+def job_prefix(name: str) -> str:
+    """A training job's own: ``input/job.json``, ``parts.manifest``, ``checkpoints/``, ``output/``."""
+    return f"jobs/{name}/"
 
 
 def prices_key(region: str) -> str:

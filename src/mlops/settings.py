@@ -34,6 +34,11 @@ class Settings:
     lock_digest: str = ""
     memory_mb: str = ""
     cors_origin: str = ""  # whose pages may read answers; empty: none
+    training_image: str = ""  # of SageMaker training jobs; empty: none
+    training_role_arn: str = ""
+    train_memory_mb: str = ""  # of the train function
+    architecture: str = ""
+    kms_key_arn: str = ""
     monthly_budget_usd: str = ""  # of the whole stack; empty: no budget
 
     @classmethod

@@ -30,3 +30,26 @@ class StateMachine:
                 return False
             raise
         return True
+
+
+class TaskTokens:
+    """Answers executions that wait on a token."""
+
+    def __init__(self, stepfunctions: Any = None) -> None:
+        self._given = stepfunctions
+
+    def done(self, token: str, result: Mapping[str, Any]) -> None:
+        """The task succeeded with this result."""
+        self._answer("send_task_success", taskToken=token, output=json.dumps(result, default=str))
+
+    def failed(self, token: str, error: str, cause: str) -> None:
+        """The task failed."""
+        self._answer("send_task_failure", taskToken=token, error=error[:256], cause=cause[:32_768])
+
+    def _answer(self, operation: str, **arguments: Any) -> None:
+        try:
+            getattr(self._given or client("stepfunctions"), operation)(**arguments)
+        except ClientError as error:
+            # Answered before, or the execution has ended: nobody waits any more.
+            if error_code(error) not in ("TaskDoesNotExist", "TaskTimedOut"):
+                raise

@@ -54,6 +54,7 @@ class PriceListApi:
     ----------
     objects : the artifact bucket.
     pricing : a boto3 client ``pricing``; made when first needed.
+    ask : False reads what was kept and never asks, for functions that may not.
     """
 
     def __init__(
@@ -62,13 +63,15 @@ class PriceListApi:
         clock: Callable[[], datetime],
         pricing: Any = None,
         max_age: timedelta = timedelta(days=7),
+        *,
+        ask: bool = True,
     ) -> None:
         self._objects = objects
         self._clock = clock
         self._given = pricing
         self._max_age = max_age
         self._regions: dict[str, dict[str, Price | Unknown]] = {}
-        self._refusal = ""
+        self._refusal = "" if ask else "no prices of the Price List API are kept"
 
     def price(self, key: str, region: str) -> Price | Unknown:
         """A price not older than ``max_age``; Unknown with the reason when the API has none or refused."""

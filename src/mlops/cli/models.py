@@ -1,9 +1,8 @@
-"""Commands about models: train, import, list, compare, retrain, release, rollback, drift."""
+"""Commands about models: train, import, list, compare, release, rollback, drift."""
 
 from __future__ import annotations
 
 import tempfile
-import uuid
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +31,7 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the parser."""
     app.add_typer(models_app, name="models", rich_help_panel="Models")
     for name, command in (
-        ("train", train), ("retrain", retrain), ("release", release), ("rollback", rollback),
+        ("train", train), ("release", release), ("rollback", rollback),
         ("refresh", refresh), ("drift", drift),
     ):  # fmt: skip
         app.command(name, rich_help_panel="Models")(command)
@@ -53,7 +52,7 @@ def list_(
     current = session(context)
     bench = current.workbench
     if model:
-        _known(current, model)
+        known(current, model)
     found = [v for name in ([model] if model else bench.registry.models()) for v in bench.registry.versions(name)]
     current.out.result(found)
     current.out.table(
@@ -163,7 +162,7 @@ def import_(
     """Send a model that was trained elsewhere through the same gates: parity, metrics, champion."""
     current = session(context)
     execution = current.workbench.import_model(folder, actor=current.actor, reason=reason)
-    return _follow(current, execution, wait)
+    return follow(current, execution, wait)
 
 
 def train(
@@ -215,31 +214,12 @@ def _written(current: Session, trained: Any, out: Path) -> None:
     current.out.say(f"written: {folder}\nnext:    mlops models import {folder} --reason '…'")
 
 
-def retrain(context: typer.Context, model: Model, reason: Reason, wait: Wait = True) -> int:
-    """Launch a retraining by hand. The contract's policy applies: one run at a time, budget, cool-down."""
-    current = session(context)
-    _known(current, model)
-    decided = current.workbench.invoke(
-        "retrain_launcher",
-        {
-            "task": "launch", "model": model, "actor": current.actor, "explanation": reason,
-            "request_id": uuid.uuid4().hex,
-        },
-    )  # fmt: skip
-    if not decided.get("launch"):
-        current.out.result(decided)
-        current.out.say(f"not launched: {decided.get('explanation', decided.get('reason'))}")
-        return 1
-    current.out.note(f"launched: {decided.get('explanation', '')}")
-    return _follow(current, decided["run_id"], wait, model=model)
-
-
 def release(context: typer.Context, model: Model, version: Version, reason: Reason, wait: Wait = True) -> int:
     """Start a version's release by hand: shadow, canary, live, with the contract's steps and limits."""
     current = session(context)
     _version(current, model, version)
     execution = current.workbench.release(model, version, actor=current.actor, reason=reason)
-    return _follow(current, execution, wait, "ReleaseArn")
+    return follow(current, execution, wait, "ReleaseArn")
 
 
 def rollback(
@@ -288,7 +268,7 @@ def drift(
     """Compare live traffic with the baseline of the version that serves: now, or over a history."""
     current = session(context)
     if model:
-        _known(current, model)
+        known(current, model)
     if since is not None:
         return _history(current, model, since, until, every or hours, wait)
     if every is not None:
@@ -334,9 +314,10 @@ def _history(
     return 0 if ended.output.get("status") != "invalid" else 1
 
 
-def _follow(
+def follow(
     current: Session, execution: str, wait: bool, machine: str = "PipelineArn", *, model: str | None = None
 ) -> int:
+    """Wait for an execution when asked to, and return the exit code that its end stands for."""
     if not wait:
         current.out.result({"execution": execution})
         current.out.say(f"started: {execution}")
@@ -349,7 +330,8 @@ def _follow(
     return 0 if ended.status == "SUCCEEDED" else 1
 
 
-def _known(current: Session, model: str) -> None:
+def known(current: Session, model: str) -> None:
+    """NotFoundError for a model without a contract."""
     if current.workbench.registry.contract(model) is None:
         raise NotFoundError(f"no model '{model}'; `mlops status` lists all")
 

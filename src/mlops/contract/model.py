@@ -183,15 +183,19 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class Retrain:
-    """When a retraining is launched. ``quiet_hours``: UTC, ``"22-06"``."""
+    """When a retraining is launched, and where. ``quiet_hours``: UTC, ``"22-06"``. ``deadline_hours``: from launch to
+    model, waiting included. ``max_interruptions``: of a spot job; after them it goes on on demand."""
 
     on_drift: bool = True
+    on_quality: bool = True
     on_new_rows: int | None = None  # launch after this many accepted new rows; None: never for that reason
     every_days: float | None = None
     cooldown_hours: float = 24.0
     max_per_week: int = 3
     quiet_hours: str | None = None
     where: Literal["lambda", "sagemaker", "auto"] = "auto"
+    deadline_hours: float = 24.0
+    max_interruptions: int = 2
 
 
 @dataclass(frozen=True, slots=True)

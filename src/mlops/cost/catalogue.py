@@ -39,6 +39,9 @@ _WATCH, _STATES, _KMS = "AmazonCloudWatch", "AWS Step Functions", "AWS Key Manag
 _SECRETS = "AWS Secrets Manager"
 _MAKER, _FARGATE, _ELB = "Amazon SageMaker", "Amazon Elastic Container Service", "Amazon Elastic Load Balancing"
 
+#: One of the many prices of an EC2 instance type: Linux without software, on shared machines.
+_PLAIN_LINUX = {"operatingSystem": "Linux", "preInstalledSw": "NA", "tenancy": "Shared", "capacitystatus": "Used"}
+
 # fmt: off
 _ROWS = (
     Item("lambda.requests", "Lambda", "request", "invocations", "AWSLambda", "Request", _LAMBDA),
@@ -115,6 +118,14 @@ _ROWS = (
          "Train:ml.m5.large", _MAKER),
     Item("sagemaker.training.ml.m5.xlarge", "SageMaker", "hour", "training, ml.m5.xlarge", "AmazonSageMaker",
          "Train:ml.m5.xlarge", _MAKER),
+    Item("sagemaker.training.ml.m5.2xlarge", "SageMaker", "hour", "training, ml.m5.2xlarge", "AmazonSageMaker",
+         "Train:ml.m5.2xlarge", _MAKER),
+    Item("ec2.on_demand.m5.large", "EC2", "hour", "m5.large on demand, to compare spot with", "AmazonEC2",
+         "BoxUsage:m5.large", "Amazon Elastic Compute Cloud - Compute", filters=_PLAIN_LINUX),
+    Item("ec2.on_demand.m5.xlarge", "EC2", "hour", "m5.xlarge on demand, to compare spot with", "AmazonEC2",
+         "BoxUsage:m5.xlarge", "Amazon Elastic Compute Cloud - Compute", filters=_PLAIN_LINUX),
+    Item("ec2.on_demand.m5.2xlarge", "EC2", "hour", "m5.2xlarge on demand, to compare spot with", "AmazonEC2",
+         "BoxUsage:m5.2xlarge", "Amazon Elastic Compute Cloud - Compute", filters=_PLAIN_LINUX),
     Item("sagemaker.serverless_gb_seconds", "SageMaker", "GB-second", "serverless inference", bill=_MAKER),
     Item("sagemaker.data_gb", "SageMaker", "GB", "data in and out of an endpoint", bill=_MAKER),
     Item("fargate.vcpu_hours", "Fargate", "vCPU-hour", "x86_64, Linux", "AmazonECS", "Fargate-vCPU-Hours:perCPU",

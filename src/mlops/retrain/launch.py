@@ -12,13 +12,17 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Protocol
 
 from mlops.contract import Contract
+from mlops.cost.money import decimal, plain
 from mlops.errors import MlopsError, NotFoundError
 from mlops.registry.entities import LedgerDraft, Record
 from mlops.registry.ports import Ledger, Registry
-from mlops.retrain.policy import WEEK, Decision, DriftFacts, Facts, Trigger, decide
+from mlops.retrain.place import Experience, Offers
+from mlops.retrain.policy import WEEK, Decision, DriftFacts, Facts, QualityFacts, Trigger, decide
+from mlops.retrain.runner import END, TRAINING, JobRunner
 
 ACTOR = "function:retrain_launcher"
 KIND = "decision"
@@ -46,7 +50,13 @@ class Pipeline(Protocol):
 
 
 class Launcher:
-    """Decides and launches; every method returns ``{launch, reason, explanation, where, run_id, model, …}``."""
+    """Decides and launches; every method returns ``{launch, reason, explanation, where, run_id, model, …}``.
+
+    Parameters
+    ----------
+    offers : says where a training can run now, and at which price.
+    runner : carries training jobs; None where the stack has no training image.
+    """
 
     def __init__(
         self,
@@ -56,7 +66,11 @@ class Launcher:
         events: Events,
         pipeline: Pipeline,
         clock: Callable[[], datetime],
+        offers: Callable[[], Offers] = Offers,
+        runner: JobRunner | None = None,
     ) -> None:
+        self.offers = offers
+        self.runner = runner
         self.registry = registry
         self.ledger = ledger
         self.events = events
@@ -89,6 +103,45 @@ class Launcher:
             model, run_id_of("drift", model, str(detail.get("check_id") or event_id)), "drift", drift=_drift(detail)
         )
 
+    def quality_event(self, detail: Mapping[str, Any], event_id: str) -> dict[str, Any]:
+        """For a ``QualityChecked`` event; one about a version that does not serve any more is no reason."""
+        model = _text(detail, "model")
+        run_id = run_id_of("quality", model, str(detail.get("check_id") or event_id))
+        return self._once(model, run_id, "quality", quality=self._current_quality(model, detail))
+
+    def explain(self, model: str) -> dict[str, Any]:
+        """What would be decided if a person asked now, with the table of places. Nothing is written or started."""
+        contract = self._contract(model)
+        facts = self.facts(
+            model, "", "sweep", contract, drift=self._last_drift(model), quality=self._last_quality(model)
+        )
+        decision = decide(facts, contract, self.clock())
+        return self._result(model, "", facts, decision, contract)
+
+    def submit(self, model: str, run_id: str, token: str, dataset_version: str | None = None) -> dict[str, Any]:
+        """For the pipeline: start the training job that was decided on. The answer comes by ``token``.
+
+        Raises
+        ------
+        MlopsError
+            when no such decision is known, or the stack has no training image.
+        """
+        known = self._known(model, run_id)
+        if known is None or not known.get("launch"):
+            raise MlopsError(f"run {run_id} of {model} was not decided on", code="invalid_request")
+        if self.runner is None:
+            raise MlopsError(Offers().reason, code="no_training_image")
+        return self.runner.submit(
+            model, run_id, token, instance=str(known["instance"]), spot=known["where"] == "sagemaker_spot",
+            seconds=float(known["estimated_seconds"]), dataset_version=dataset_version,
+        )  # fmt: skip
+
+    def job_event(self, detail: Mapping[str, Any]) -> dict[str, Any]:
+        """For SageMaker's event about a training job; of other jobs in the account nothing is done."""
+        if self.runner is None:
+            return {"status": "not_ours", "job": str(detail.get("TrainingJobName") or "")}
+        return self.runner.event(detail)
+
     def launch(
         self, model: str, *, actor: str, explanation: str, request_id: str, version: str | None = None
     ) -> dict[str, Any]:
@@ -117,10 +170,14 @@ class Launcher:
         results = []
         for model in self.registry.models():
             self._start_again(model)
-            result = self._once(model, run_id_of("sweep", model, stamp), "sweep", drift=self._last_drift(model))
+            result = self._once(
+                model, run_id_of("sweep", model, stamp), "sweep",
+                drift=self._last_drift(model), quality=self._last_quality(model),
+            )  # fmt: skip
             if result["reason"] != "none":
                 results.append(result)
-        return {"status": "swept", "models": len(self.registry.models()), "results": results}
+        jobs = self.runner.sweep() if self.runner else []
+        return {"status": "swept", "models": len(self.registry.models()), "results": results, "jobs": jobs}
 
     def facts(
         self,
@@ -130,6 +187,7 @@ class Launcher:
         contract: Contract,
         *,
         drift: DriftFacts | None = None,
+        quality: QualityFacts | None = None,
         dataset_version: str | None = None,
     ) -> Facts:
         """What is known now. A lock that ``run_id`` itself holds is no run in progress."""
@@ -152,7 +210,7 @@ class Launcher:
         )
         holder = self.registry.holder(model, "train")
         rows = dataset.rows if dataset else 0
-        seconds, seconds_rows = self._last_duration(model)
+        over, left = self._budget(now)
         return Facts(
             trigger=trigger,
             champion_since=_time(champion.created_at, now) if champion else None,
@@ -164,10 +222,12 @@ class Launcher:
             running=holder if holder != run_id else None,
             last_launch=_time(trained[0].time, now) if trained else None,
             launches_this_week=sum(1 for r in trained if now - _time(r.time, now) < WEEK),
-            over_budget=self._over_budget(now),
+            over_budget=over,
+            budget_left=left,
             drift=drift,
-            seconds=seconds,
-            seconds_rows=seconds_rows,
+            quality=quality,
+            experience=self._experience(model),
+            offers=self.offers(),
         )
 
     def _once(
@@ -177,6 +237,7 @@ class Launcher:
         trigger: Trigger,
         *,
         drift: DriftFacts | None = None,
+        quality: QualityFacts | None = None,
         dataset_version: str | None = None,
         actor: str = "",
         request: str = "",
@@ -188,10 +249,12 @@ class Launcher:
             if known["launch"] and start:
                 self._start(model, known)
             return known
-        facts = self.facts(model, run_id, trigger, contract, drift=drift, dataset_version=dataset_version)
+        facts = self.facts(
+            model, run_id, trigger, contract, drift=drift, quality=quality, dataset_version=dataset_version
+        )
         facts = replace(facts, actor=actor, request=request)
         decision = decide(facts, contract, self.clock())
-        if decision.launch and not self.registry.acquire(model, "train", run_id, LOCK_SECONDS):
+        if decision.launch and not self.registry.acquire(model, "train", run_id, _lock_seconds(decision, contract)):
             facts = replace(facts, running=self.registry.holder(model, "train") or "of another request")
             decision = decide(facts, contract, self.clock())
         result = self._result(model, run_id, facts, decision, contract)
@@ -219,7 +282,11 @@ class Launcher:
             "rows": facts.rows,
             "new_rows": facts.new_rows,
             "estimated_seconds": round(decision.place.seconds, 1),
+            "instance": decision.place.instance,
+            "expected_usd": plain(decision.place.usd),
+            "options": [option.to_dict() for option in decision.place.options],
             "drift": asdict(facts.drift) if facts.drift else None,
+            "quality": asdict(facts.quality) if facts.quality else None,
             "actor": facts.actor or ACTOR,
         }
 
@@ -271,7 +338,17 @@ class Launcher:
     def _write(self, model: str, run_id: str, result: Mapping[str, Any], actor: str) -> None:
         """Ledger, then event, then record: a retry after a crash in between does what is missing, once each but
         for the event, which is delivered at least once anyway."""
-        kept = ("trigger", "holds", "dataset_version", "rows", "new_rows", "where", "version")
+        kept = (
+            "trigger",
+            "holds",
+            "dataset_version",
+            "rows",
+            "new_rows",
+            "where",
+            "instance",
+            "expected_usd",
+            "version",
+        )
         self.ledger.append(
             LedgerDraft(
                 actor=actor,
@@ -315,22 +392,55 @@ class Launcher:
                 return _drift(record.body) if current else None
         return None
 
-    def _last_duration(self, model: str) -> tuple[float | None, int | None]:
-        """Seconds and rows of the last training that recorded both."""
-        for record in self.registry.records(model, "run", 50):
-            seconds, rows = record.body.get("duration_seconds"), record.body.get("rows")
-            if isinstance(seconds, int | float) and isinstance(rows, int) and rows > 0 and seconds > 0:
-                return float(seconds), rows
-        return None, None
+    def _last_quality(self, model: str) -> QualityFacts | None:
+        """The newest check that says anything, if it was of the version that serves now."""
+        for record in self.registry.records(model, "quality", 20):
+            if record.body.get("status") in ("ok", "degraded"):
+                return self._current_quality(model, record.body)
+        return None
 
-    def _over_budget(self, now: datetime) -> bool | None:
-        """The newest cost report of this month that knows the budget's state."""
+    def _current_quality(self, model: str, data: Mapping[str, Any]) -> QualityFacts | None:
+        champion = self.registry.in_state(model, "champion")
+        if champion is None or data.get("version", champion.version) != champion.version:
+            return None
+        realised, bound = data.get("realised"), data.get("bound")
+        return QualityFacts(
+            status=str(data.get("status") or ""),
+            confirmed=bool(data.get("confirmed", True)),
+            metric=str(data.get("metric") or ""),
+            realised=float(realised) if isinstance(realised, int | float) else None,
+            bound=float(bound) if isinstance(bound, int | float) else None,
+            check_id=str(data.get("check_id") or ""),
+        )
+
+    def _experience(self, model: str) -> Experience:
+        """What this model's trainings took: the last one's time and memory, and how spot went."""
+        found = [r.body for r in self.registry.records(model, TRAINING, 50)]
+        last = next((b for b in found if b.get("seconds") and b.get("rows")), {})
+        ends = [r.body for r in self.registry.records(model, END, 50) if r.body.get("where") == "sagemaker_spot"]
+        seconds = sum(int(b.get("training_seconds") or 0) for b in ends)
+        billed = sum(int(b.get("billable_seconds") or 0) for b in ends)
+        return Experience(
+            seconds=float(last["seconds"]) if last else None,
+            rows=int(last["rows"]) if last else None,
+            peak_mb=int(last["peak_mb"]) if last.get("peak_mb") else None,
+            spot_hours=seconds / 3600,
+            spot_interruptions=sum(int(b.get("interruptions") or 0) for b in ends),
+            spot_paid=(Decimal(billed) / seconds).quantize(Decimal("0.001")) if seconds and billed else None,
+        )
+
+    def _budget(self, now: datetime) -> tuple[bool | None, Decimal | None]:
+        """Whether this month's budget is spent, and what is left of it, by the newest cost report that knows."""
         for record in self.registry.records(STACK, "cost", 10):
             over = record.body.get("over_budget")
             if isinstance(over, bool):
                 made = _time(record.time, now)
-                return over if (made.year, made.month) == (now.year, now.month) else None
-        return None
+                if (made.year, made.month) != (now.year, now.month):
+                    return None, None
+                limit, spent = record.body.get("budget_usd"), record.body.get("month_spent_usd")
+                left = decimal(limit, "budget") - decimal(spent, "spent") if limit and spent is not None else None
+                return over, left
+        return None, None
 
     def _contract(self, model: str) -> Contract:
         contract = self.registry.contract(model)
@@ -348,6 +458,13 @@ def run_id_of(kind: str, model: str, cause: str) -> str:
     digest = hashlib.sha256(f"{kind}\n{model}\n{cause}".encode()).hexdigest()[:16]
     name = re.sub(r"[^A-Za-z0-9-]", "-", model)[:40]
     return f"rt-{name}-{kind}-{digest}"
+
+
+def _lock_seconds(decision: Decision, contract: Contract) -> int:
+    """A job may wait for a machine; its lock outlives its deadline by what the gates take."""
+    if decision.where == "lambda":
+        return LOCK_SECONDS
+    return LOCK_SECONDS + round(contract.retrain.deadline_hours * 3600)
 
 
 def _drift(data: Mapping[str, Any] | None) -> DriftFacts | None:

@@ -1,23 +1,25 @@
 """The retrain policy: a pure function from facts and the contract to a decision with its reasons.
 
-Two questions. *Is there a reason?* (:func:`reasons`): the first model, drift, enough new rows, the schedule, a
-person. *Does anything hold it back?* (:func:`holds`): a run in progress, nothing new to learn from, cool-down,
-quiet hours, launches this week, the budget. A "no" names every hold, not only the first.
+Two questions. *Is there a reason?* (:func:`reasons`): the first model, a drop in quality, drift, enough new rows,
+the schedule, a person. *Does anything hold it back?* (:func:`holds`): a run in progress, nothing new to learn from,
+no place that fits, cool-down, quiet hours, launches this week, the budget. A "no" names every hold, not only the first.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Literal
 
 from mlops.contract import Contract
+from mlops.cost.money import show
 from mlops.errors import ContractError
-from mlops.retrain.place import Place, choose
+from mlops.retrain.place import Experience, Offers, Place, choose
 
-Trigger = Literal["upload", "drift", "sweep", "manual"]
-Reason = Literal["first_model", "drift", "new_rows", "schedule", "manual", "none"]
+Trigger = Literal["upload", "drift", "quality", "sweep", "manual"]
+Reason = Literal["first_model", "quality", "drift", "new_rows", "schedule", "manual", "none"]
 
 WEEK = timedelta(days=7)
 
@@ -37,6 +39,19 @@ class DriftFacts:
 
 
 @dataclass(frozen=True)
+class QualityFacts:
+    """The last check of the serving version on labelled traffic: ``metric`` came out as ``realised``, and the bound
+    that the contract sets is ``bound``. ``confirmed``: the check counts."""
+
+    status: str
+    confirmed: bool = True
+    metric: str = ""
+    realised: float | None = None
+    bound: float | None = None
+    check_id: str = ""
+
+
+@dataclass(frozen=True)
 class Facts:
     """What is known when a decision is made.
 
@@ -51,7 +66,8 @@ class Facts:
     running : the run that holds the lock ``train``.
     last_launch, launches_this_week : of any reason, in the last seven days.
     over_budget : None when no cost report says so or otherwise.
-    seconds, seconds_rows : how long the last training took, and on how many rows.
+    budget_left : US dollars of this month's budget; None without a budget or a report.
+    experience, offers : what earlier trainings took, and where one can run at which price.
     actor, request : the person who asked and their words, for ``manual``.
     """
 
@@ -66,9 +82,11 @@ class Facts:
     last_launch: datetime | None = None
     launches_this_week: int = 0
     over_budget: bool | None = None
+    budget_left: Decimal | None = None
     drift: DriftFacts | None = None
-    seconds: float | None = None
-    seconds_rows: int | None = None
+    quality: QualityFacts | None = None
+    experience: Experience = field(default_factory=Experience)
+    offers: Offers = field(default_factory=Offers)
     actor: str = ""
     request: str = ""
 
@@ -111,7 +129,7 @@ def decide(facts: Facts, contract: Contract, now: datetime) -> Decision:
         for ``quiet_hours`` that cannot be read.
     """
     wanted, against = reasons(facts, contract, now)
-    place = choose(contract, rows=facts.rows, seconds=facts.seconds, seconds_rows=facts.seconds_rows)
+    place = choose(contract, rows=facts.rows, experience=facts.experience, offers=facts.offers)
     if not wanted:
         return Decision(False, "none", f"Not launched: {'; '.join(against)}.", place)
     first = wanted[0][0]
@@ -135,6 +153,7 @@ def reasons(facts: Facts, contract: Contract, now: datetime) -> tuple[list[tuple
         checks = [("first_model", _first_model(facts, contract))]
     else:
         checks = [
+            ("quality", _quality(facts.quality, on_quality=contract.retrain.on_quality)),
             ("drift", _drift(facts.drift, on_drift=contract.retrain.on_drift)),
             ("new_rows", _new_rows(facts.new_rows, contract.retrain.on_new_rows)),
             ("schedule", _schedule(facts.last_launch or facts.champion_since, contract.retrain.every_days, now)),
@@ -161,6 +180,22 @@ def _drift(drift: DriftFacts | None, *, on_drift: bool) -> tuple[bool, str]:
         return False, "drift was found, but the contract does not retrain for it (retrain.on_drift)"
     named = f", first {', '.join(drift.features[:3])}" if drift.features else ""
     return True, f"the data drifted ({drift.share * 100:.3g} % of features by weight{named})"
+
+
+def _quality(quality: QualityFacts | None, *, on_quality: bool) -> tuple[bool, str]:
+    if quality is None:
+        return False, "no quality check has been made of the version that serves"
+    if quality.status != "degraded":
+        return False, f"the last quality check says '{quality.status}'"
+    if not quality.confirmed:
+        return False, "the drop in quality is not confirmed by enough checks yet"
+    if not on_quality:
+        return False, "quality dropped, but the contract does not retrain for it (retrain.on_quality)"
+    figures = ""
+    if quality.realised is not None:
+        bound = "" if quality.bound is None else f", the bound is {quality.bound:.4g}"
+        figures = f" ({quality.metric} {quality.realised:.4g}{bound})"
+    return True, f"quality on labelled traffic dropped{figures}"
 
 
 def _new_rows(new_rows: int, enough: int | None) -> tuple[bool, str]:
@@ -203,6 +238,9 @@ def holds(facts: Facts, contract: Contract, now: datetime, reason: Reason, place
         found.append(("nothing_new", f"{facts.attempts} runs on exactly this data and contract gave no version"))
     if facts.over_budget:
         found.append(("budget", "this month's budget is spent"))
+    elif facts.budget_left is not None and place.usd is not None and place.usd > facts.budget_left:
+        left = f"{show(place.usd)} expected, and {show(facts.budget_left)} of this month's budget are left"
+        found.append(("budget", left))
     if reason == "first_model" and facts.trigger == "upload":
         return found
     return found + _waiting(facts, contract, now)

@@ -8,6 +8,9 @@ from typing import Any
 from mlops.errors import MlopsError
 from mlops.retrain.launch import Launcher
 
+#: SageMaker's event about a training job.
+JOB_CHANGED = "SageMaker Training Job State Change"
+
 
 def answer(launcher: Launcher, event: Mapping[str, Any], *, request_id: str = "") -> dict[str, Any]:
     """Answer one event.
@@ -15,7 +18,9 @@ def answer(launcher: Launcher, event: Mapping[str, Any], *, request_id: str = ""
     Parameters
     ----------
     event : ``{task: "decide", model, run_id, dataset_version?, drift?}``, ``{task: "sweep", time?}``,
-        ``{task: "launch", model, actor, explanation, request_id?, version?}``, or EventBridge's ``DriftChecked``.
+        ``{task: "launch", model, actor, explanation, request_id?, version?}``, ``{task: "explain", model}``,
+        ``{task: "submit", model, run_id, token, dataset_version?}``, or one of EventBridge's ``DriftChecked``,
+        ``QualityChecked`` and ``SageMaker Training Job State Change``.
     request_id : of the invocation; names a manual launch that has no id of its own.
 
     Raises
@@ -23,11 +28,9 @@ def answer(launcher: Launcher, event: Mapping[str, Any], *, request_id: str = ""
     MlopsError
         naming the field that is missing or wrong, and what it should be.
     """
-    if event.get("detail-type") == "DriftChecked":
-        detail = event.get("detail")
-        if not isinstance(detail, Mapping):
-            raise _invalid("the event DriftChecked has no detail")
-        return launcher.event(detail, str(event.get("id") or ""))
+    kind = event.get("detail-type")
+    if kind in ("DriftChecked", "QualityChecked", JOB_CHANGED):
+        return _heard(launcher, str(kind), event)
     task = event.get("task")
     if task == "decide":
         drift = event.get("drift")
@@ -54,7 +57,27 @@ def answer(launcher: Launcher, event: Mapping[str, Any], *, request_id: str = ""
             request_id=identity,
             version=str(version) if version else None,
         )
-    raise _invalid(f"'task' must be 'decide', 'sweep' or 'launch', not {task!r}")
+    if task in ("explain", "submit"):
+        return _more(launcher, str(task), event)
+    raise _invalid(f"'task' must be 'decide', 'submit', 'sweep', 'launch' or 'explain', not {task!r}")
+
+
+def _heard(launcher: Launcher, kind: str, event: Mapping[str, Any]) -> dict[str, Any]:
+    detail = event.get("detail")
+    if not isinstance(detail, Mapping):
+        raise _invalid(f"the event {kind} has no detail")
+    if kind == JOB_CHANGED:
+        return launcher.job_event(detail)
+    told = launcher.event if kind == "DriftChecked" else launcher.quality_event
+    return told(detail, str(event.get("id") or ""))
+
+
+def _more(launcher: Launcher, task: str, event: Mapping[str, Any]) -> dict[str, Any]:
+    model = _text(event, "model")
+    if task == "explain":
+        return launcher.explain(model)
+    dataset = event.get("dataset_version")
+    return launcher.submit(model, _text(event, "run_id"), _text(event, "token"), str(dataset) if dataset else None)
 
 
 def _text(event: Mapping[str, Any], name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,11 +13,15 @@ from typing import Any
 from mlops.contract import Contract
 from mlops.errors import MlopsError, NotFoundError
 from mlops.features.columns import Columns
-from mlops.objects import ObjectStore, dataset_manifest_key, part_prefix, recipe_key, version_prefix
+from mlops.manifest import Manifest
+from mlops.objects import ObjectStore, part_prefix, recipe_key, version_prefix
+from mlops.registry.datasets import read_dataset
 from mlops.registry.entities import DatasetVersion, LedgerDraft, Record
 from mlops.registry.ports import Ledger, Registry
+from mlops.training.archive import unpack
+from mlops.training.container import RESULT
 from mlops.training.dataset import NotTrainableError
-from mlops.training.fit import Trained, fit, no_price, version_id
+from mlops.training.fit import fit, no_price, version_id
 from mlops.training.progress import Progress
 from mlops.training.recipe import needs_digest
 
@@ -114,15 +119,25 @@ class Train:
                 seconds=self.seconds,
             )
         except NotTrainableError as error:
-            self._tell(contract, dataset, run_id, version, outcome="not_trainable", reason=error.message, lineage={})
+            self._tell(
+                contract.name, contract.digest(), dataset.version, run_id, version, outcome="not_trainable",
+                reason=error.message, lineage={},
+            )  # fmt: skip
             return self._result("not_trainable", model, None, {}, started=started, explanation=error.message)
         except StoppedError as error:
-            self._tell(contract, dataset, run_id, version, outcome="stopped", reason=error.message, lineage={})
+            self._tell(
+                contract.name, contract.digest(), dataset.version, run_id, version, outcome="stopped",
+                reason=error.message, lineage={},
+            )  # fmt: skip
             return self._result("stopped", model, None, {}, started=started, explanation=error.message)
-        self._store(model, trained)
+        self._store(model, version, trained.artifacts)
+        took = round(self.seconds() - started, 3)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        self._remember(model, run_id, version, {"seconds": took, "rows": dataset.rows, "peak_mb": peak})
         self._tell(
-            contract,
-            dataset,
+            contract.name,
+            contract.digest(),
+            dataset.version,
             run_id,
             version,
             outcome="trained",
@@ -144,6 +159,54 @@ class Train:
                 f"recipe {digest[:12]}… is not in the artifact bucket; put the contract in force with `mlops push`"
             ) from error
 
+    def collect(self, model: str, run_id: str, job: Mapping[str, Any]) -> dict[str, Any]:
+        """Take over what a training job made: its archive becomes the version's folder, as if trained here.
+
+        Parameters
+        ----------
+        job : ``output``: key of the archive; ``job``, ``where``, ``instance``, ``training_seconds``,
+            ``billable_seconds``, ``interruptions``: for the record of what trainings take.
+
+        Returns
+        -------
+        As :meth:`run`.
+
+        Raises
+        ------
+        MlopsError
+            when the archive is not one of this run's training.
+        """
+        started = self.seconds()
+        files = unpack(self.artifacts.get(str(job["output"])))
+        try:
+            measured = json.loads(files.pop(RESULT))
+            manifest = Manifest.from_dict(json.loads(files["manifest.json"]))
+        except (KeyError, ValueError, TypeError) as error:
+            raise MlopsError(f"the archive {job['output']} is no training's: {error}", code="bad_archive") from error
+        lineage = manifest.lineage
+        if manifest.model != model or lineage.get("run_id") != run_id:
+            raise MlopsError(
+                f"the archive {job['output']} is of another run ({lineage.get('run_id')})", code="bad_archive"
+            )
+        kept = ("job", "where", "instance", "training_seconds", "billable_seconds", "interruptions")
+        self._store(model, manifest.version, files)
+        self._remember(model, run_id, manifest.version, {**measured, **{k: job[k] for k in kept if k in job}})
+        text = json.loads(files["training.json"])["best"]["name"]
+        explanation = f"{text}, trained by job {job.get('job', '')} on {job.get('instance', '')}"
+        self._tell(
+            model, str(lineage["contract_digest"]), str(lineage["dataset_version"]), run_id, manifest.version,
+            outcome="trained", reason=explanation, lineage=lineage,
+        )  # fmt: skip
+        return self._result(
+            "trained", model, manifest.version, manifest.metrics, started=started, explanation=explanation
+        )
+
+    def _remember(self, model: str, run_id: str, version: str, took: Mapping[str, Any]) -> None:
+        """What this training took, for the choice of the next one's place."""
+        where = {k: self.lineage[k] for k in ("where", "memory_mb") if k in self.lineage}
+        body = {"run_id": run_id, "version": version, **where, **took}
+        self.registry.put_record(Record(model, "training", run_id, self.clock().isoformat(), body))
+
     def _dataset(self, model: str, version: str | None) -> DatasetVersion:
         current = self.registry.current_dataset(model)
         if version is None or (current is not None and current.version == version):
@@ -156,16 +219,17 @@ class Train:
         prefixes = [part_prefix(dataset.model, part) for part in dataset.parts]
         return dataset_table(contract, [Columns.load(self.data.get(prefix + "columns.npz")) for prefix in prefixes])
 
-    def _store(self, model: str, trained: Trained) -> None:
-        prefix = version_prefix(model, trained.manifest.version)
-        names = sorted(trained.artifacts, key=lambda name: name == "manifest.json")  # the manifest completes it
+    def _store(self, model: str, version: str, artifacts: Mapping[str, bytes]) -> None:
+        prefix = version_prefix(model, version)
+        names = sorted(artifacts, key=lambda name: name == "manifest.json")  # the manifest completes it
         for name in names:
-            self.artifacts.put(prefix + name, trained.artifacts[name], content_type=content_type(name))
+            self.artifacts.put(prefix + name, artifacts[name], content_type=content_type(name))
 
     def _tell(
         self,
-        contract: Contract,
-        dataset: DatasetVersion,
+        model: str,
+        contract_digest: str,
+        dataset_version: str,
         run_id: str,
         version: str,
         *,
@@ -178,13 +242,13 @@ class Train:
             LedgerDraft(
                 actor=ACTOR,
                 action="version.trained" if outcome == "trained" else "version.not_trained",
-                subject=f"model/{contract.name}/{version}",
+                subject=f"model/{model}/{version}",
                 reason=reason,
                 outcome=outcome,
                 inputs={
                     "run_id": run_id,
-                    "dataset_version": dataset.version,
-                    "contract_digest": contract.digest(),
+                    "dataset_version": dataset_version,
+                    "contract_digest": contract_digest,
                     **{k: lineage[k] for k in kept if k in lineage},
                 },
                 id=f"train-{run_id}-{version}",
@@ -218,21 +282,6 @@ def dataset_table(contract: Contract, parts: Sequence[Columns]) -> Columns:
     wanted += [contract.timestamp] if contract.timestamp else []
     shared = [name for name in wanted if all(name in table for table in parts)]
     return Columns.concat([table.select(shared) for table in parts])
-
-
-def read_dataset(data: ObjectStore, model: str, version: str) -> DatasetVersion:
-    """A data-set version from its manifest.
-
-    Raises
-    ------
-    NotFoundError
-        when there is no such version.
-    """
-    body = json.loads(data.get(dataset_manifest_key(model, version)))
-    known = set(DatasetVersion.__dataclass_fields__)
-    values = {k: v for k, v in body.items() if k in known}
-    values["parts"] = tuple(values["parts"])
-    return DatasetVersion(**values)
 
 
 class _Reporter:

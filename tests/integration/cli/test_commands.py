@@ -96,6 +96,12 @@ def stack(account, capsys):
     events = [{"timestamp": now - age * 1000, "message": f"line of {age} s ago\n"} for age in (3600, 60, 30)]
     logs.put_log_events(logGroupName="/aws/lambda/trial-predict", logStreamName="s", logEvents=events)
     capsys.readouterr()
+    bench.registry.put_record(Record(MODEL, "decision", "rt-1", "2026-03-01T10:00:00+00:00", DECIDED))
+    took = {"run_id": "rt-1", "seconds": 812.5, "rows": 569, "where": "sagemaker_spot"}
+    bench.registry.put_record(Record(MODEL, "training", "rt-1", "2026-03-01T11:00:00+00:00", took))
+    ended = {"run_id": "rt-1", "where": "sagemaker_spot", "instance": "ml.m5.large", "cause": "interruptions",
+             "interruptions": 2, "billable_seconds": 271}  # fmt: skip
+    bench.registry.put_record(Record(MODEL, "job_end", "rt-1-1", "2026-03-01T11:00:00+00:00", ended))
     return account
 
 
@@ -111,6 +117,18 @@ def said(stack, capsys) -> Callable[..., Any]:
     return call
 
 
+#: A decision as the launcher keeps it.
+DECIDED = {
+    "launch": True, "reason": "drift", "where": "sagemaker_spot", "expected_usd": "0.016123", "run_id": "rt-1",
+    "explanation": "Launched: the data drifted. It runs on SageMaker spot (ml.m5.large).",
+    "options": [
+        {"where": "lambda", "instance": "3008 MB", "possible": False, "seconds": 1200.0, "memory_mb": 3008,
+         "usd": "0.05875", "basis": "the snapshot", "against": ["1200 s are more than the 780 s that it may take"]},
+        {"where": "sagemaker_spot", "instance": "ml.m5.large", "possible": True, "seconds": 1680.0, "memory_mb": 7000,
+         "usd": "0.0161", "basis": "0.115 USD an hour x 0.40 (assumed)", "against": []},
+    ],
+}  # fmt: skip
+
 #: A call of every command, its exit code, and what its JSON must hold.
 CALLS: dict[str, tuple[list[str], int, str]] = {
     "init": (["customers.csv", "--target", "churned"], 0, "notes"),
@@ -120,6 +138,7 @@ CALLS: dict[str, tuple[list[str], int, str]] = {
     "status": ([], 0, "api_url"),
     "train": ([str(ROOT / "models" / "diabetes.yaml"), "absent.csv", "--out", "m"], 1, "error"),
     "retrain": ([MODEL, "--reason", "x"], 1, "explanation"),
+    "runs": ([MODEL, "rt-1"], 0, "took"),
     "release": ([MODEL, "aaaaaaaaaaaa", "--reason", "x", "--no-wait"], 0, "execution"),
     "rollback": ([MODEL, "--reason", "x"], 1, "status"),
     "refresh": (["--reason", "x"], 0, "status"),
@@ -396,6 +415,26 @@ def test_labels_without_what_they_need_are_refused(stack, capsys, text, words):
 
 def test_a_retraining_that_is_held_back_says_why(said):
     assert said("retrain", MODEL, "--reason", "x", code=1) == "not launched: it rests until noon\n"
+
+
+def test_a_run_shows_the_places_that_it_was_chosen_from(said):
+    shown = said("runs", MODEL, "rt-")
+    assert "1200 s are more than the 780 s" in shown
+    assert "0.0588" in shown
+    assert "interruptions" in shown
+    listed = said("runs", MODEL)
+    assert "812.5" in listed
+    assert "0.0161" in listed
+    said("runs", MODEL, "rt-9", code=1)
+
+
+def test_explaining_a_retraining_changes_nothing_and_needs_no_reason(said, stack):
+    stack.results["retrain_launcher"] = {**DECIDED, "launch": False, "explanation": "Not launched: nothing is due."}
+    shown = said("retrain", MODEL, "--explain")
+    assert shown.startswith("Not launched: nothing is due.")
+    assert "ml.m5.large" in shown
+    assert stack.invoked[-1] == ("retrain_launcher", {"task": "explain", "model": MODEL})
+    said("retrain", MODEL, code=1)
 
 
 def test_files_to_score_are_sent_once_and_named_by_their_content(said, stack):

@@ -13,10 +13,12 @@ import pytest
 
 from functions.retrain_launcher import app
 from mlops.contract import Contract, Drift, Retrain, Target, Training
+from mlops.cost.prices import snapshot
 from mlops.errors import MlopsError, NotFoundError
 from mlops.features.spec import Feature
 from mlops.registry.entities import DatasetVersion, ModelVersion, Record
 from mlops.retrain.launch import LOCK_SECONDS, Launcher, run_id_of
+from mlops.retrain.place import INSTANCES, Offers
 from tests.fakes import Clock, MemoryEvents, MemoryLedger, MemoryRegistry, MemoryStateMachine
 
 MODEL, VERSION = "breast-cancer", "4be1a7c0d2f3"
@@ -223,7 +225,7 @@ def test_a_dead_run_does_not_hold_the_lock_for_ever():
 def test_the_sweep_keeps_the_schedule():
     world = World(replace(CONTRACT, retrain=Retrain(every_days=7)))
     world.data("d2", 450)
-    assert world.launcher.sweep() == {"status": "swept", "models": 1, "results": []}
+    assert world.launcher.sweep() == {"status": "swept", "models": 1, "results": [], "jobs": []}
     world.clock.forward(days=8)
     (result,) = world.launcher.sweep()["results"]
     assert (result["launch"], result["reason"]) == (True, "schedule")
@@ -299,9 +301,76 @@ def test_an_import_is_no_training_for_the_cooldown():
 def test_the_last_training_tells_how_long_the_next_takes():
     world = World()
     world.data("d2", 800)
-    body = {"duration_seconds": 30.0, "rows": 400}
-    world.registry.put_record(Record(MODEL, "run", "r0", world.clock().isoformat(), body))
-    assert world.launcher.event(DRIFTED, "e")["estimated_seconds"] == 60.0
+    body = {"seconds": 30.0, "rows": 400, "peak_mb": 300}
+    world.registry.put_record(Record(MODEL, "training", "r0", world.clock().isoformat(), body))
+    answer = world.launcher.event(DRIFTED, "e")
+    assert answer["estimated_seconds"] == 60.0
+    (option,) = answer["options"]
+    assert (option["where"], option["seconds"], option["possible"]) == ("lambda", 60.0, True)
+
+
+DEGRADED = {"status": "degraded", "model": MODEL, "version": VERSION, "check_id": "q1", "metric": "roc_auc",
+            "realised": 0.71, "bound": 0.8, "lower": 0.68, "upper": 0.74, "rows": 900, "reasons": []}  # fmt: skip
+
+
+def test_a_drop_in_quality_starts_a_run_once_and_says_by_how_much():
+    world = World()
+    world.data("d2", 450)
+    first = world.launcher.quality_event(DEGRADED, "e1")
+    assert (first["launch"], first["reason"]) == (True, "quality")
+    assert "roc_auc 0.71, the bound is 0.8" in first["explanation"]
+    assert world.launcher.quality_event(DEGRADED, "e2") == first
+    assert len(world.pipeline.started) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"version": "0" * 12}, "no quality check has been made of the version that serves"),
+        ({"status": "insufficient"}, "says 'insufficient'"),
+        ({"confirmed": False}, "not confirmed"),
+    ],
+)
+def test_quality_that_is_no_reason_is_a_no_in_the_ledger(change, words):
+    world = World()
+    world.data("d2", 450)
+    answer = world.launcher.quality_event({**DEGRADED, **change}, "e")
+    assert (answer["launch"], answer["reason"]) == (False, "none")
+    assert words in answer["explanation"]
+    assert world.ledger.actions() == ["retrain.decided"]
+
+
+def test_quality_that_was_held_back_is_taken_up_by_the_sweep():
+    world = World(replace(CONTRACT, retrain=Retrain(quiet_hours="11-13")))
+    world.data("d2", 450)
+    world.registry.put_record(Record(MODEL, "quality", "q1", world.clock().isoformat(), DEGRADED))
+    assert world.launcher.quality_event(DEGRADED, "e")["holds"] == ["quiet_hours"]
+    world.clock.forward(hours=2)
+    (swept,) = world.launcher.sweep("2026-03-02T14")["results"]
+    assert (swept["launch"], swept["reason"]) == (True, "quality")
+
+
+def test_what_is_left_of_the_budget_must_be_enough_for_the_run():
+    world = World()
+    world.data("d2", 450)
+    body = {"over_budget": False, "budget_usd": "5", "month_spent_usd": "4.9999"}
+    world.registry.put_record(Record("_stack", "cost", "c", world.clock().isoformat(), body))
+    world.launcher.offers = lambda: Offers(prices=snapshot())
+    answer = world.launcher.event(DRIFTED, "e")
+    assert answer["holds"] == ["budget"]
+    assert "of this month's budget are left" in answer["explanation"]
+    world.registry.kept[0].body["month_spent_usd"] = "4"
+    assert world.launcher.event({**DRIFTED, "check_id": "w2"}, "e")["launch"]
+
+
+def test_explain_shows_every_place_and_changes_nothing(monkeypatch):
+    world = World()
+    world.launcher.offers = lambda: Offers(prices=snapshot(), instances=tuple(INSTANCES))
+    monkeypatch.setattr(app, "service", lambda: world.launcher)
+    answer = app.handler({"task": "explain", "model": MODEL}, None)
+    assert [o["where"] for o in answer["options"]] == ["lambda", "sagemaker", "sagemaker_spot"]
+    assert all(o["usd"] and "USD" in o["basis"] for o in answer["options"])
+    assert (world.decisions(), world.ledger.kept, world.pipeline.started) == ([], [], {})
 
 
 def test_a_model_that_nobody_knows():
@@ -321,13 +390,17 @@ EVENTS = sorted((Path(__file__).parents[3] / "events" / "retrain_launcher").glob
 @pytest.mark.parametrize("path", EVENTS, ids=lambda p: p.stem)
 def test_every_event_file_is_handled(monkeypatch, path):
     world = World(champion=path.stem != "decide")
-    if path.stem == "drift_checked":
+    if path.stem in ("drift_checked", "quality_checked"):
         world.data("d2", 450)
     monkeypatch.setattr(app, "service", lambda: world.launcher)
     event = json.loads(path.read_text())
     answer = app.handler(event, None)
     if path.stem == "sweep":
-        assert answer == {"status": "swept", "models": 1, "results": []}
+        assert answer == {"status": "swept", "models": 1, "results": [], "jobs": []}
+    elif path.stem == "explain":
+        assert (answer["launch"], answer["reason"], world.decisions()) == (False, "none", [])
+    elif path.stem == "job_changed":
+        assert answer["status"] == "not_ours"
     else:
         assert answer["launch"] is True
         assert len(world.pipeline.started) == (0 if path.stem == "decide" else 1)
@@ -343,6 +416,9 @@ def test_every_event_file_is_handled(monkeypatch, path):
         ({"task": "launch", "model": MODEL, "explanation": "x", "request_id": "r"}, "'actor'"),
         ({"task": "launch", "model": MODEL, "actor": "a", "explanation": "x"}, "'request_id'"),
         ({"detail-type": "DriftChecked"}, "no detail"),
+        ({"detail-type": "QualityChecked"}, "no detail"),
+        ({"task": "submit", "model": MODEL, "run_id": "r"}, "'token'"),
+        ({"task": "submit", "model": MODEL, "run_id": "r", "token": "t"}, "was not decided on"),
         ({"detail-type": "DriftChecked", "detail": {}}, "'model' is missing"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import product
 
 import pytest
@@ -11,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops.contract import Contract, Retrain, Target, Training
+from mlops.cost.prices import snapshot
 from mlops.errors import ContractError
 from mlops.features.spec import Feature
-from mlops.retrain.place import LAMBDA_VALUES, choose
-from mlops.retrain.policy import DriftFacts, Facts, decide, in_quiet_hours
+from mlops.retrain.place import INSTANCES, Experience, Offers, SpotQuote, choose, needed_mb
+from mlops.retrain.policy import DriftFacts, Facts, QualityFacts, decide, in_quiet_hours
 
+D = Decimal
 NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 CONTRACT = Contract(
     "m", "regression", Target("y"), (Feature("x", "number"),), training=Training(min_rows=50), retrain=Retrain()
@@ -186,18 +189,23 @@ def test_quiet_hours_that_cannot_be_read(text):
         in_quiet_hours(text, NOW)
 
 
+FAST = Experience(seconds=40, rows=500)
+OFFERS = Offers(prices=snapshot(), instances=tuple(INSTANCES))
+
+
 def test_where_it_runs():
     assert choose(CONTRACT, rows=1000).where == "lambda"
-    assert choose(CONTRACT, rows=1000, seconds=40, seconds_rows=500).seconds == 80
-    assert choose(CONTRACT, rows=100, seconds=40, seconds_rows=500).seconds == 40
+    assert choose(CONTRACT, rows=1000, experience=FAST).seconds == 80
+    assert choose(CONTRACT, rows=100, experience=FAST).seconds == 40
 
 
-def test_what_outgrows_lambda_is_refused_with_the_numbers():
-    large = replace(CALM, drift=DRIFT, rows=LAMBDA_VALUES + 1)
+def test_what_outgrows_lambda_is_refused_with_the_numbers_where_there_is_nothing_else():
+    large = replace(CALM, drift=DRIFT, rows=30_000_000)
     decision = decide(large, CONTRACT, NOW)
     assert decision.holds == ("too_large",)
-    assert "20,000,001 values" in decision.explanation
-    slow = decide(replace(CALM, drift=DRIFT, seconds=800.0, seconds_rows=1000), CONTRACT, NOW)
+    assert "MB are more than the 3,008 MB" in decision.explanation
+    assert "no training image" in decision.explanation
+    slow = decide(replace(CALM, drift=DRIFT, experience=Experience(seconds=800.0, rows=1000)), CONTRACT, NOW)
     assert slow.holds == ("too_large",)
     assert decide(large, contract(where="lambda"), NOW).launch
     sagemaker = decide(replace(CALM, drift=DRIFT), contract(where="sagemaker"), NOW)
@@ -205,9 +213,77 @@ def test_what_outgrows_lambda_is_refused_with_the_numbers():
     assert "retrain.where" in sagemaker.explanation
 
 
+def by_where(place):
+    return {o.where: o for o in place.options}
+
+
+def test_three_places_are_priced_by_hand():
+    """1,200 s and 200,000 rows of one feature: what docs/retraining.md says, calculated again."""
+    found = choose(CONTRACT, rows=1000, experience=Experience(seconds=1200, rows=1000), offers=OFFERS)
+    options = by_where(found)
+    assert options["lambda"].usd == D(3008) / 1024 * 1200 * D("0.0000166667")
+    assert options["lambda"].against == ("1200 s are more than the 780 s that it may take",)
+    assert options["sagemaker"].usd == D(1260) / 3600 * D("0.115")
+    assert options["sagemaker"].seconds == 1200 + 180
+    # A twentieth of an interruption an hour, each losing a fiftieth of the training and a new start.
+    expected = 0.05 * 1200 / 3600
+    lost = expected * 1200 * 0.02
+    assert options["sagemaker_spot"].seconds == pytest.approx(300 + 180 + 1200 + lost + expected * 480)
+    assert options["sagemaker_spot"].usd == D(str(round(1260 + lost, 3))) / 3600 * D("0.115") * D("0.4")
+    assert "0.02 interruptions expected" in options["sagemaker_spot"].basis
+    assert found.where == "sagemaker", "two cents are not worth waiting for a spot machine"
+
+
+def test_a_long_training_goes_to_spot_and_a_near_deadline_keeps_it_from_there():
+    long = Experience(seconds=20_000, rows=1000)
+    assert choose(CONTRACT, rows=1000, experience=long, offers=OFFERS).where == "sagemaker_spot"
+    soon = choose(contract(deadline_hours=5.7), rows=1000, experience=long, offers=OFFERS)
+    assert soon.where == "sagemaker"
+    assert "deadline of 5.7 h" in by_where(soon)["sagemaker_spot"].against[0]
+    never = choose(contract(deadline_hours=1), rows=1000, experience=long, offers=OFFERS)
+    assert not never.possible
+    assert "fits nowhere" in never.explanation
+
+
+def test_own_experience_outweighs_assumptions():
+    bad = Experience(seconds=20_000, rows=1000, spot_hours=10, spot_interruptions=40, spot_paid=D("0.95"))
+    spot = by_where(choose(CONTRACT, rows=1000, experience=bad, offers=OFFERS))["sagemaker_spot"]
+    assert "own runs of 10.0 h" in spot.basis
+    assert spot.seconds > 20_000 + 7 * 480, "1.37 interruptions an hour over 5.6 hours"
+    quoted = replace(OFFERS, spot={"ml.m5.large": SpotQuote(D("0.31"), "EC2 spot prices")})
+    assert "x 0.31 (EC2 spot prices)" in by_where(choose(CONTRACT, rows=1000, offers=quoted))["sagemaker_spot"].basis
+
+
+def test_memory_chooses_the_instance():
+    wide = replace(CONTRACT, features=tuple(Feature(f"x{i}", "number") for i in range(30)))
+    assert needed_mb(20_000_000, 1, Experience()) <= 3008 < needed_mb(20_500_000, 1, Experience())
+    instances = {rows: by_where(choose(wide, rows=rows, offers=OFFERS))["sagemaker"].instance
+                 for rows in (1_000, 2_000_000, 4_000_000)}  # fmt: skip
+    assert instances == {1_000: "ml.m5.large", 2_000_000: "ml.m5.xlarge", 4_000_000: "ml.m5.2xlarge"}
+    hungry = Experience(seconds=10, rows=1000, peak_mb=2000)
+    assert (
+        "MB are more than"
+        in by_where(choose(CONTRACT, rows=2000, experience=hungry, offers=OFFERS))["lambda"].against[0]
+    )
+
+
+def test_an_instance_type_that_nobody_knows_is_no_place():
+    place = choose(contract(where="sagemaker"), rows=1000, offers=replace(OFFERS, instances=("ml.x9.huge",)))
+    assert not place.possible
+    assert "ml.x9.huge is not known" in place.explanation
+    assert by_where(place)["sagemaker"].usd is None
+
+
+def test_without_prices_the_place_that_ends_first_is_taken():
+    unpriced = replace(OFFERS, region="mars-north-1")
+    place = choose(CONTRACT, rows=1000, offers=unpriced)
+    assert (place.where, place.usd) == ("lambda", None)
+    assert by_where(place)["sagemaker"].basis == "no price known"
+
+
 facts = st.builds(
     Facts,
-    trigger=st.sampled_from(["upload", "drift", "sweep", "manual"]),
+    trigger=st.sampled_from(["upload", "drift", "quality", "sweep", "manual"]),
     champion_since=st.sampled_from([None, NOW - timedelta(days=1), NOW - timedelta(days=400)]),
     dataset_version=st.sampled_from([None, "d1"]),
     rows=st.integers(0, 10**8),
@@ -218,7 +294,11 @@ facts = st.builds(
     last_launch=st.sampled_from([None, NOW, NOW - timedelta(days=8)]),
     launches_this_week=st.integers(0, 4),
     over_budget=st.sampled_from([None, True, False]),
+    budget_left=st.sampled_from([None, D(0), D(100)]),
     drift=st.sampled_from([None, DRIFT, DriftFacts("ok"), replace(DRIFT, confirmed=False)]),
+    quality=st.sampled_from([None, QualityFacts("degraded"), QualityFacts("ok")]),
+    experience=st.sampled_from([Experience(), FAST]),
+    offers=st.sampled_from([Offers(), OFFERS]),
 )
 policies = st.builds(
     Retrain,
@@ -240,9 +320,10 @@ def test_what_always_holds(known, policy):
         assert decision.holds == ()
         assert known.running is None
         assert known.rows >= 50
-        assert decision.where == "lambda"
+        assert decision.place.possible
         if known.trigger != "manual":
             assert not known.over_budget
+            assert known.budget_left is None or (decision.place.usd or 0) <= known.budget_left
             assert known.trained_already is None
     else:
         assert decision.holds or decision.reason == "none"

@@ -25,6 +25,8 @@ TRANSIENT = {
     "Lambda.ServiceException", "Lambda.AWSLambdaException", "Lambda.SdkClientException",
     "Lambda.TooManyRequestsException",
 }  # fmt: skip
+#: Tasks that call a function of another name, or something else than a function.
+CALL_OTHERS = ("Close", "RecordFailure", "StartRelease", "TrainingJob", "CollectTraining")
 END_STATES = {"Succeed", "Fail"}
 
 machines = pytest.mark.parametrize("name", sorted(TOKENS))
@@ -97,7 +99,7 @@ def test_tasks_retry_what_is_transient_and_catch_the_rest(name: str) -> None:
             assert set(retry["ErrorEquals"]) == TRANSIENT, label
         assert not {"States.ALL", "States.TaskFailed"} & set(retry["ErrorEquals"]), label
         assert state["Catch"][-1]["ErrorEquals"] == ["States.ALL"], label
-        assert state["TimeoutSeconds"] <= 910, label
+        assert state["TimeoutSeconds"] <= (864_000 if label == "TrainingJob" else 910), label
 
 
 @machines
@@ -132,7 +134,7 @@ def test_tokens_stand_in_strings_and_are_those_of_the_template(name: str) -> Non
 
 def test_tasks_are_named_as_the_functions_that_they_call() -> None:
     for label, state in states("pipeline").items():
-        if state["Type"] == "Task" and label not in ("Close", "RecordFailure", "StartRelease"):
+        if state["Type"] == "Task" and label not in CALL_OTHERS:
             assert state["Resource"] == f"${{{label}FunctionArn}}"
 
 
@@ -140,7 +142,7 @@ def test_tasks_are_named_as_the_functions_that_they_call() -> None:
 def test_every_call_carries_the_correlation_id(name: str) -> None:
     for label, state in states(name).items():
         if state["Type"] == "Task" and label != "StartRelease":
-            assert "correlation_id" in state["Arguments"], label
+            assert "correlation_id" in state["Arguments"].get("Payload", state["Arguments"]), label
     if name == "pipeline":
         assert "correlation_id" in states(name)["StartRelease"]["Arguments"]["Input"]
 
@@ -151,6 +153,22 @@ def test_expressions_are_whole(name: str) -> None:
     for value in strings(json.loads(text(name))):
         if "{%" in value or "%}" in value:
             assert re.fullmatch(r"\{% .+ %\}", value), value
+
+
+def test_a_training_job_waits_by_token_and_its_model_goes_the_same_way_as_the_functions() -> None:
+    found = states("pipeline")
+    assert found["LaunchOutcome"]["Choices"][0]["Next"] == "Place"
+    assert {"Condition": "{% $run.kind = 'retrain' %}", "Next": "Place"} in found["Kind"]["Choices"]
+    ((job, place),) = [(c["Next"], c["Condition"]) for c in found["Place"]["Choices"]]
+    assert (job, found["Place"]["Default"]) == ("TrainingJob", "Train")
+    assert place == "{% $where in ['sagemaker', 'sagemaker_spot'] %}"
+    assert found["TrainingJob"]["Resource"].endswith(":::lambda:invoke.waitForTaskToken")
+    assert found["TrainingJob"]["Arguments"]["Payload"]["token"] == "{% $states.context.Task.Token %}"
+    assert found["CollectTraining"]["Next"] == found["Train"]["Next"] == "TrainOutcome"
+    # Ten days outlast the longest deadline that a contract may set.
+    schema = json.loads((ROOT / "src" / "mlops" / "contract" / "schema.json").read_text())
+    longest = schema["properties"]["retrain"]["properties"]["deadline_hours"]["maximum"]
+    assert found["TrainingJob"]["TimeoutSeconds"] >= 2 * longest * 3600
 
 
 def test_the_drivers_transitions_are_those_of_the_release_machine() -> None:

@@ -17,7 +17,7 @@ FUNCTIONS = resources("AWS::Serverless::Function")
 NO_RESOURCE = {
     "xray:PutTraceSegments", "xray:PutTelemetryRecords", "xray:GetSamplingRules", "xray:GetSamplingTargets",
     "cloudwatch:GetMetricData", "cloudwatch:ListMetrics", "ce:GetCostAndUsage", "ce:ListCostAllocationTags",
-    "pricing:GetProducts",
+    "pricing:GetProducts", "ec2:DescribeSpotPriceHistory", "ecr:GetAuthorizationToken",
     "logs:CreateLogDelivery", "logs:GetLogDelivery", "logs:UpdateLogDelivery", "logs:DeleteLogDelivery",
     "logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:DescribeResourcePolicies", "logs:DescribeLogGroups",
 }  # fmt: skip

@@ -15,8 +15,9 @@ from mlops.errors import NotFoundError
 from mlops.features.columns import Columns, category_column
 from mlops.manifest import Manifest
 from mlops.objects import dataset_manifest_key, part_prefix, recipe_key
+from mlops.registry.datasets import read_dataset
 from mlops.registry.entities import DatasetVersion, ModelVersion, Record
-from mlops.training.service import Train, read_dataset
+from mlops.training.service import Train
 from tests.fakes import Clock, MemoryLedger, MemoryObjects, MemoryRegistry
 from tests.unit.training import tables
 
