@@ -98,8 +98,10 @@ class PriceListApi:
             return {}
         except (ValueError, KeyError, TypeError, MlopsError):
             return {}  # a damaged cache is asked anew and overwritten
-        oldest = (self._clock().astimezone(UTC) - self._max_age).date().isoformat()
-        if any(p.read < oldest or p.key not in ITEMS for p in prices):
+        now = self._clock().astimezone(UTC)
+        oldest, today = (now - self._max_age).date().isoformat(), now.date().isoformat()
+        # Later than today: a clock was wrong when they were kept, or is now.
+        if any(not oldest <= p.read <= today or p.key not in ITEMS for p in prices):
             return {}
         return {p.key: p for p in prices}
 

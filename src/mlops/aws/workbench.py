@@ -376,6 +376,11 @@ class Workbench:
             raise MlopsError(f"{function} failed ({kind}); its log says why: mlops logs {function}")
         return result
 
+    @property
+    def region(self) -> str:
+        """Where the stack is."""
+        return str(client("lambda").meta.region_name)
+
     # Models ---------------------------------------------------------------------------------------
 
     def import_model(self, folder: Path, *, actor: str, reason: str) -> str:

@@ -102,11 +102,24 @@ def options(
 @cache
 def application() -> typer.Typer:
     """The parser with all commands."""
-    from mlops.cli import audit, care, contracts, data, models, quality, retraining, runs, scoring, serving, stacks
+    from mlops.cli import (
+        audit,
+        care,
+        contracts,
+        data,
+        models,
+        quality,
+        retraining,
+        runs,
+        scoring,
+        serving,
+        stacks,
+        tuning,
+    )
 
     app = typer.Typer(rich_markup_mode="markdown", pretty_exceptions_enable=False, help=HELP)
     app.callback(invoke_without_command=True, help=HELP)(options)
-    for module in (data, contracts, models, quality, runs, serving, scoring, audit, stacks, care, retraining):
+    for module in (data, contracts, models, quality, runs, serving, scoring, audit, stacks, care, retraining, tuning):
         module.register(app)
     return app
 

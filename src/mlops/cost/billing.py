@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from typing import Any, Literal, Protocol
@@ -14,6 +14,9 @@ from mlops.cost.money import ZERO, plain, total
 #: The tag that every resource of a stack carries, with the stack's name as value. It must be activated once as a
 #: cost allocation tag (Billing console, or ``aws ce update-cost-allocation-tags-status``); AWS does not look back.
 COST_TAG = "mlops:stack"
+#: The tag that every function carries, with its name. It is activated in the same way, if the bill should name
+#: functions; asking for that takes a second request.
+FUNCTION_TAG = "mlops:function"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Bill:
     """What was billed in ``[start, end)`` for the resources with the stack's cost tag.
 
     ``estimated``: AWS has not closed the period. ``requests``: calls to Cost Explorer that it took, a cent each.
+    ``functions``: by function, where that was asked for; an empty name is what no function alone caused.
     """
 
     start: date
@@ -40,6 +44,7 @@ class Bill:
     requests: int
     currency: str = "USD"
     note: str = ""
+    functions: Mapping[str, Decimal] = field(default_factory=dict)
 
     @property
     def usd(self) -> Decimal:
@@ -51,9 +56,11 @@ class Bill:
         return total(c.usd for c in self.charges if c.record in _USE)
 
     def between(self, start: date, end: date) -> Bill:
-        """The part of it in the days ``[start, end)``; asking took no further request."""
+        """The part of it in the days ``[start, end)``; asking took no further request. Functions are of its own days
+        only."""
         charges = tuple(c for c in self.charges if start <= c.day < end)
-        return replace(self, start=start, end=end, charges=charges)
+        same = (start, end) == (self.start, self.end)
+        return replace(self, start=start, end=end, charges=charges, functions=self.functions if same else {})
 
     def by_service(self) -> dict[str, Decimal]:
         return _sums(self.charges, lambda c: c.service)
@@ -76,6 +83,7 @@ class Bill:
             "usd": plain(self.usd),
             "by_service": {k: plain(v) for k, v in self.by_service().items()},
             "by_record": {k: plain(v) for k, v in self.by_record().items()},
+            "by_function": {k: plain(v) for k, v in self.functions.items()},
             "estimated": self.estimated,
             "cost_explorer_requests": self.requests,
             "currency": self.currency,
@@ -112,6 +120,10 @@ class BillSource(Protocol):
         """For the days ``[start, end)``."""
         ...
 
+    def by_function(self, bill: Bill) -> Bill:
+        """The same bill with its ``functions``; unchanged, with a note, when they cannot be had."""
+        ...
+
 
 class NoBilling:
     """A bill source for places without billing, such as the local engine."""
@@ -121,6 +133,9 @@ class NoBilling:
 
     def bill(self, start: date, end: date) -> Bill | NoBill:
         return NoBill("local", self._message)
+
+    def by_function(self, bill: Bill) -> Bill:
+        return bill
 
 
 def differences(bill: Bill, listed: Mapping[str, Sum], free_total: Sum) -> list[str]:

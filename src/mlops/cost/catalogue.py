@@ -66,6 +66,8 @@ _ROWS = (
          "TimedPITRStorage-ByteHrs", _DYNAMO, "standing"),
     Item("s3.storage_gb_month", "S3", "GB-month", "storage, Standard", "AmazonS3", "TimedStorage-ByteHrs", _S3,
          "standing"),
+    Item("s3.storage_ia_gb_month", "S3", "GB-month", "storage, Standard-IA", "AmazonS3", "TimedStorage-SIA-ByteHrs",
+         _S3, "standing"),
     Item("s3.put_requests", "S3", "request", "PUT, COPY, POST, LIST", "AmazonS3", "Requests-Tier1", _S3),
     Item("s3.get_requests", "S3", "request", "GET and others", "AmazonS3", "Requests-Tier2", _S3),
     Item("logs.ingested_gb", "CloudWatch", "GB", "log ingestion, Standard class", "AmazonCloudWatch",

@@ -8,7 +8,7 @@ import json
 from decimal import Decimal
 
 from mlops.cost.billing import Bill
-from mlops.cost.lines import Sum
+from mlops.cost.lines import NOTHING, Sum
 from mlops.cost.money import plain, show
 from mlops.cost.prices import CONFIDENCE, Unknown
 from mlops.cost.report import CostReport
@@ -116,6 +116,13 @@ def _bill(report: CostReport) -> Markup:
         return html.paragraph(f"No bill: {report.bill.message}.")
     rows = [[name, show(usd)] for name, usd in report.bill.by_service().items()]
     parts = [html.table(["Service", "Billed"], rows, numeric=[1], empty="Nothing was billed.")]
+    if report.bill.functions:
+        metered = report.by_function()
+        functions = [
+            [name or "(shared)", show(usd), total_text(metered.get(name or "(shared)", NOTHING))]
+            for name, usd in report.bill.functions.items()
+        ]
+        parts.append(html.table(["Function", "Billed", "Metered at list price"], functions, numeric=[1, 2]))
     if report.bill.note:
         parts.append(html.paragraph(report.bill.note))
     parts.extend(html.paragraph(reason) for reason in report.differences)

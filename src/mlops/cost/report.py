@@ -107,6 +107,7 @@ def build(
     free: Sequence[Allowance],
     bill: Bill | NoBill,
     predictions: Predictions,
+    tunings: Mapping[str, Mapping[str, Any]] | None = None,
     notes: Sequence[str] = (),
 ) -> CostReport:
     """Price what was metered and put the rest beside it. Pure: the same input gives the same report.
@@ -136,7 +137,7 @@ def build(
         units=unit_costs(usage, lines, predictions, prices),
         bill=bill,
         differences=tuple(reasons),
-        advice=tuple(advise(usage, lines, prices)),
+        advice=tuple(advise(usage, lines, prices, predictions=predictions, tunings=tunings)),
         notes=tuple(notes),
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from mlops.cost.billing import Bill, BillSource, NoBill
 from mlops.cost.budget import Budget
+from mlops.cost.catalogue import ITEMS
 from mlops.cost.history import anomalies, forecast
 from mlops.cost.lines import add, price_lines
 from mlops.cost.money import decimal, plain
@@ -17,7 +18,7 @@ from mlops.cost.predictions import Predictions, count
 from mlops.cost.prices import Allowance, PriceSource
 from mlops.cost.render import to_csv, to_html, to_json
 from mlops.cost.report import CostReport, build
-from mlops.cost.usage import Meter, Window
+from mlops.cost.usage import Meter, NotMetered, Quantity, Usage, Window
 from mlops.errors import MlopsError
 from mlops.objects import ObjectStore, report_prefix
 from mlops.registry.entities import LedgerDraft, Record
@@ -68,7 +69,8 @@ class Reporter:
         return self._keep(report, f"daily-{yesterday:%Y-%m-%d}", f"{yesterday:%Y-%m-%d}/daily")
 
     def on_demand(self, hours: Decimal, *, with_bill: bool = False) -> dict[str, Any]:
-        """Report on the last ``hours``. The bill is asked for only ``with_bill``: each request costs a cent.
+        """Report on the last ``hours``. The bill is asked for only ``with_bill``, by service and by function: each of
+        the two requests costs a cent.
 
         Raises
         ------
@@ -83,7 +85,10 @@ class Reporter:
         if with_bill:
             month = now.date().replace(day=1)
             bill = self.bills.bill(min(month, window.start.date()), now.date() + timedelta(days=1))
-        report = self._build("report", now, window, _part(bill, window.start.date(), now.date() + timedelta(days=1)))
+        part = _part(bill, window.start.date(), now.date() + timedelta(days=1))
+        if isinstance(part, Bill):
+            part = self.bills.by_function(part)
+        report = self._build("report", now, window, part)
         report = self._with_month(report, now, bill, self._days())
         return self._keep(report, f"report-{now:%Y-%m-%dT%H:%M:%S}", f"{now:%Y-%m-%d}/report-{now:%H%M%S}")
 
@@ -91,11 +96,12 @@ class Reporter:
         return build(
             task=task,
             made_at=now,
-            usage=self.meter.measure(window),
+            usage=self._measured(window),
             prices=self.prices,
             free=self.free,
             bill=bill,
             predictions=self._predictions(window),
+            tunings=self._tunings(),
             notes=self.notes,
         )
 
@@ -106,6 +112,29 @@ class Reporter:
             if contract is not None:
                 rates[model] = contract.capture.rate
         return count(self.objects, sorted(rates), window, rates)
+
+    def _measured(self, window: Window) -> Usage:
+        """What the meter says, and training jobs by the seconds that SageMaker bills (spot's share taken off)."""
+        usage = self.meter.measure(window)
+        jobs, missing = [], []
+        for model in self.registry.models():
+            for record in self.registry.records(model, "job_end", _HISTORY):
+                if not window.start <= datetime.fromisoformat(record.time) < window.end:
+                    continue
+                seconds, key = int(record.body["billable_seconds"]), f"sagemaker.training.{record.body['instance']}"
+                if key in ITEMS:
+                    basis = f"{seconds} s billed / 3600; job {record.id}"
+                    jobs.append(Quantity(key, Decimal(seconds) / 3600, "training jobs", basis))
+                elif seconds:
+                    missing.append(NotMetered(f"training job {record.id}", f"{key} is not in the catalogue"))
+        return replace(usage, quantities=(*usage.quantities, *jobs), not_metered=(*usage.not_metered, *missing))
+
+    def _tunings(self) -> dict[str, Mapping[str, Any]]:
+        """The newest tuning of each function."""
+        found: dict[str, Mapping[str, Any]] = {}
+        for record in self.registry.records(STACK, "tuning", _HISTORY):
+            found.setdefault(str(record.body.get("name")), record.body)
+        return found
 
     def _with_month(
         self, report: CostReport, now: datetime, bill: Bill | NoBill, days: Mapping[date, Decimal]
@@ -118,7 +147,7 @@ class Reporter:
         elif now - month < timedelta(minutes=1):
             spent, basis = Decimal(0), "the month has just begun"
         else:
-            usage = self.meter.measure(Window(month, now))
+            usage = self._measured(Window(month, now))
             spent = add(price_lines(usage.all_quantities(), self.prices, self.region)).usd
             basis = "spent at list price, because there is no bill"
         share = Decimal(int((now - today).total_seconds())) / 86_400

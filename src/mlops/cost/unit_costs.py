@@ -74,7 +74,7 @@ def unit_costs(usage: Usage, lines: Sequence[Line], predictions: Predictions, pr
     which is the same whichever version answers, is shared by answered rows.
     """
     serving = add(x for x in lines if x.resource in SERVING or x.key == "apigateway.rest_requests")
-    training = add(x for x in lines if x.resource in TRAINING)
+    training = add(x for x in lines if x.resource in TRAINING or x.key.startswith("sagemaker.training."))
     predict, train = usage.function("predict"), usage.function("train")
     requests = predict.invocations if predict else 0
     trainings = train.invocations if train else 0

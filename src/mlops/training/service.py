@@ -190,6 +190,8 @@ class Train:
             )
         kept = ("job", "where", "instance", "training_seconds", "billable_seconds", "interruptions")
         self._store(model, manifest.version, files)
+        if measured.get("resumed_trials"):  # its own clock began with its last start
+            measured["seconds"] = max(measured["seconds"], int(job.get("training_seconds", 0)))
         self._remember(model, run_id, manifest.version, {**measured, **{k: job[k] for k in kept if k in job}})
         text = json.loads(files["training.json"])["best"]["name"]
         explanation = f"{text}, trained by job {job.get('job', '')} on {job.get('instance', '')}"

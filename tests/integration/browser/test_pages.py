@@ -96,6 +96,13 @@ def cost() -> str:
     return newest(objects, "reports/cost/")
 
 
+def tuning() -> str:
+    from mlops.cost import tuning_page
+    from tests.unit.cost.test_cost_tuning import Lambda, run
+
+    return tuning_page.to_html(run(Lambda()), LONG).decode()
+
+
 def cost_estimate() -> str:
     return to_html(estimate(str(ROOT / "template.yaml"), requests_per_month=1_000_000, rows=1)).decode()
 
@@ -117,7 +124,7 @@ def newest(objects: MemoryObjects, prefix: str) -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "ingest": ingest, "drift": drift, "quality": quality, "evaluation": evaluation, "cost": cost,
-    "cost estimate": cost_estimate,
+    "cost estimate": cost_estimate, "tuning": tuning,
 }  # fmt: skip
 
 

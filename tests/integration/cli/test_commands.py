@@ -29,8 +29,11 @@ from mlops.errors import MlopsError, NotFoundError
 from mlops.objects import recipe_key, report_prefix, version_prefix
 from mlops.quality.labels import parse
 from mlops.registry.entities import DatasetVersion, LedgerDraft, ModelVersion, Record
+from mlops.release.state import LOCK
+from mlops.release.state import STACK as SERVING
 from mlops.security.keys import KeyRing
 from mlops.security.tokens import Rules, Verifier
+from tests.unit.cost.test_cost_tuning import Lambda
 
 ROOT = Path(__file__).parents[3]
 MODEL = "breast-cancer"
@@ -65,7 +68,7 @@ QUALITY = {
 
 
 @pytest.fixture
-def stack(account, capsys):
+def stack(account, capsys, monkeypatch):
     """A stack with a model, two versions, a data set, reports, a log."""
     account.results = {
         "release": {"status": "live", "reasons": []}, "drift_check": DRIFT, "cost_report": COST,
@@ -96,6 +99,9 @@ def stack(account, capsys):
     events = [{"timestamp": now - age * 1000, "message": f"line of {age} s ago\n"} for age in (3600, 60, 30)]
     logs.put_log_events(logGroupName="/aws/lambda/trial-predict", logStreamName="s", logEvents=events)
     capsys.readouterr()
+    # moto runs functions in containers only: this one is a function in memory, as Lambda keeps it.
+    monkeypatch.setattr("mlops.aws.tuning.client", lambda service: Lambda())
+    Path("event.json").write_text("{}")
     bench.registry.put_record(Record(MODEL, "decision", "rt-1", "2026-03-01T10:00:00+00:00", DECIDED))
     took = {"run_id": "rt-1", "seconds": 812.5, "rows": 569, "where": "sagemaker_spot"}
     bench.registry.put_record(Record(MODEL, "training", "rt-1", "2026-03-01T11:00:00+00:00", took))
@@ -139,6 +145,7 @@ CALLS: dict[str, tuple[list[str], int, str]] = {
     "train": ([str(ROOT / "models" / "diabetes.yaml"), "absent.csv", "--out", "m"], 1, "error"),
     "retrain": ([MODEL, "--reason", "x"], 1, "explanation"),
     "runs": ([MODEL, "rt-1"], 0, "took"),
+    "cost tune": (["predict", "--event", "event.json", "--memory", "512", "--rounds", "1", "--yes"], 0, "points"),
     "release": ([MODEL, "aaaaaaaaaaaa", "--reason", "x", "--no-wait"], 0, "execution"),
     "rollback": ([MODEL, "--reason", "x"], 1, "status"),
     "refresh": (["--reason", "x"], 0, "status"),
@@ -435,6 +442,21 @@ def test_explaining_a_retraining_changes_nothing_and_needs_no_reason(said, stack
     assert "ml.m5.large" in shown
     assert stack.invoked[-1] == ("retrain_launcher", {"task": "explain", "model": MODEL})
     said("retrain", MODEL, code=1)
+
+
+def test_a_tuning_shows_the_curve_keeps_it_and_holds_releases_back(said, stack):
+    shown = said("cost", "tune", "predict", "--event", "event.json", "--memory", "512", "--memory", "1769", "--yes",
+                 "--out", "curve.html")  # fmt: skip
+    assert "1769 MB is cheapest" in shown or "512 MB is cheapest" in shown
+    assert "<svg" in Path("curve.html").read_text()
+    (kept,) = stack.bench.registry.records("_stack", "tuning")
+    assert kept.body["name"] == "predict"
+    assert [e.action for e in stack.bench.ledger.entries()][-1] == "function.tuned"
+    assert stack.bench.registry.holder(SERVING, LOCK) is None, "the lock is free again"
+    assert stack.bench.registry.acquire(SERVING, LOCK, "a release", 60)
+    said("cost", "tune", "predict", "--event", "event.json", "--yes", code=1)
+    Path("event.json").write_text("{")
+    said("cost", "tune", "predict", "--event", "event.json", "--yes", code=1)
 
 
 def test_files_to_score_are_sent_once_and_named_by_their_content(said, stack):

@@ -135,6 +135,31 @@ def test_another_currency_is_not_added_up() -> None:
     assert found.reason == "currency"
 
 
+def test_the_bill_by_function_takes_one_more_request() -> None:
+    ce = client()
+    stubbed = Stubber(ce)
+    stubbed.add_response("get_cost_and_usage", page(group("AWS Lambda", "Usage", "0.5")), EXPECTED)
+    tagged = [
+        {"Keys": [f"mlops:function${name}"], "Metrics": {"UnblendedCost": {"Amount": usd, "Unit": "USD"}}}
+        for name, usd in (("predict", "0.3"), ("", "0.2"))
+    ]
+    by_tag = EXPECTED | {"GroupBy": [{"Type": "TAG", "Key": "mlops:function"}]}
+    stubbed.add_response("get_cost_and_usage", page(*tagged), by_tag)
+    stubbed.add_response("get_cost_and_usage", page(tagged[1]), by_tag)
+    stubbed.add_client_error("get_cost_and_usage", "LimitExceededException", "slow down")
+    source = CostExplorer("demo", ce)
+    with stubbed:
+        bill = source.bill(START, END)
+        assert isinstance(bill, Bill)
+        found, inactive, refused = (source.by_function(bill) for _ in range(3))
+    assert found.functions == {"predict": Decimal("0.3"), "": Decimal("0.2")}
+    assert found.requests == 2
+    assert sum(found.functions.values()) == found.usd
+    assert (inactive.functions, refused.functions) == ({}, {})
+    assert "mlops:function is not activated" in inactive.note
+    assert "too many requests" in refused.note
+
+
 def test_pages_without_end_are_cut_and_said() -> None:
     ce = client()
     stubbed = Stubber(ce)

@@ -14,10 +14,13 @@ from typing import Any
 import pytest
 
 from functions.cost_report import app
+from mlops.contract import Contract, Target
 from mlops.cost.billing import Bill, Charge, NoBill, NoBilling
 from mlops.cost.prices import snapshot
 from mlops.cost.reporter import STACK, Reporter
 from mlops.cost.usage import FunctionUsage, NotMetered, Quantity, Usage, Window
+from mlops.features.spec import Feature
+from mlops.registry.entities import Record
 from tests.fakes import Clock, MemoryLedger, MemoryObjects, MemoryRegistry
 
 D = Decimal
@@ -50,6 +53,9 @@ class Bills:
             for d in range(start.toordinal(), end.toordinal())
         )
         return Bill(start, end, charges, True, 1)
+
+    def by_function(self, bill: Bill) -> Bill:
+        return replace(bill, requests=bill.requests + 1, functions={"predict": bill.usd / 2, "": bill.usd / 2})
 
 
 @pytest.fixture
@@ -151,8 +157,13 @@ def test_on_demand_asks_for_the_bill_only_when_told(reporter: Reporter, monkeypa
     assert result["billed_usd"] is None
     assert isinstance(made.objects, MemoryObjects)
     assert "costs a cent" in made.objects.json(result["report_key"])["bill"]["message"]
-    assert app.handler({"task": "report", "hours": 24, "bill": True}, None)["billed_usd"] is not None
+    result = app.handler({"task": "report", "hours": 24, "bill": True}, None)
+    assert result["billed_usd"] is not None
     assert len(bills.asked) == 1
+    billed = made.objects.json(result["report_key"])["bill"]
+    assert set(billed["by_function"]) == {"predict", ""}
+    assert billed["cost_explorer_requests"] == 2, "by function is asked for on demand only"
+    assert "Metered at list price" in made.objects.get(result["html_key"]).decode()
 
 
 def test_days_on_record_feed_the_forecast(reporter: Reporter) -> None:
@@ -172,6 +183,20 @@ def test_hours_that_make_no_sense_are_an_answer_not_a_fault(hours: object, repor
     result = app.handler({"task": "report", "hours": hours}, None)
     assert result["status"] == "invalid"
     assert "hours" in result["message"]
+
+
+def test_training_jobs_are_charged_by_the_seconds_that_sagemaker_bills(reporter: Reporter) -> None:
+    contract = Contract("m", "regression", Target("y"), (Feature("x", "number"),))
+    reporter.registry.put_contract(contract)
+    for day, instance, seconds in (("21", "ml.m5.large", 900), ("20", "ml.m5.large", 3600), ("21", "ml.x9.huge", 60)):
+        body = {"instance": instance, "billable_seconds": seconds}
+        reporter.registry.put_record(Record("m", "job_end", f"j{instance}{day}", f"2026-11-{day}T12:00:00+00:00", body))
+    result = app.handler({"task": "daily"}, None)
+    assert isinstance(reporter.objects, MemoryObjects)
+    stored = reporter.objects.json(result["report_key"])
+    (line,) = [x for x in stored["list_price"]["lines"] if x["key"].startswith("sagemaker.")]
+    assert D(line["amount_usd"]) == D("0.25") * D("0.115"), "a quarter of an hour; the day before is another report's"
+    assert any("ml.x9.huge is not in the catalogue" in n["reason"] for n in stored["not_metered"])
 
 
 def test_what_could_not_be_measured_is_in_the_report(reporter: Reporter) -> None:

@@ -197,9 +197,28 @@ def test_advice_is_ordered_by_saving_and_never_about_less_than_a_cent() -> None:
     found = advise(USAGE, lines, snapshot())
     savings = [a.saving or D(0) for a in found]
     assert savings == sorted(savings, reverse=True)
-    assert all(s >= D("0.01") or a.topic == "provisioned concurrency" for a, s in zip(found, savings, strict=True))
+    standing = ("provisioned concurrency", "SnapStart")  # what not to buy
+    assert all(s >= D("0.01") or a.topic in standing for a, s in zip(found, savings, strict=True))
     quiet = Usage("demo", "us-east-1", DAY)
     assert advise(quiet, [], snapshot()) == []
+
+
+def test_requests_storage_and_trainings_are_advised_on_with_the_arithmetic() -> None:
+    answered = Predictions((Answered("m", "a", 300_000, 250_000),))
+    stored = replace(USAGE, standing=(Quantity("s3.storage_gb_month", D(12), "bucket", "hand"),))
+    lines = price_lines(stored.all_quantities(), snapshot(), "us-east-1")
+    found = {a.topic: a for a in advise(stored, lines, snapshot(), predictions=answered)}
+    monthly = D(730) / 24
+    batch, storage, place = (found[t].saving for t in ("batch or live", "S3 storage class", "place of training"))
+    assert batch is not None
+    assert storage is not None
+    assert place is not None
+    # 1.2 records a request of 100 possible; API and requests of predict.
+    assert abs(batch - (D("0.875") + D("0.05")) * monthly * D("0.988")) < D("1e-12")
+    assert abs(storage - 12 * D("0.0105") * 24 / 720 * monthly) < D("1e-12")
+    lambda_, spot = D(3008) / 1024 * 240 * D("0.0000166667"), D(360) / 3600 * D("0.115") * D("0.4")
+    assert abs(place - (lambda_ - spot) * monthly) < D("1e-12")
+    assert "savings plan" not in found, "compute of 74 cents a month is nothing to commit to"
 
 
 def test_arm_saves_a_fifth_of_x86_compute() -> None:

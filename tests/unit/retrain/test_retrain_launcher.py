@@ -190,6 +190,18 @@ def test_the_cooldown_counts_from_the_last_launch():
     assert third["new_rows"] == 50
 
 
+def test_a_clock_that_is_set_back_launches_nothing_early():
+    world = World()
+    world.data("d2", 450)
+    first = world.launcher.event(DRIFTED, "e1")
+    world.registry.let_go(MODEL, "train", first["run_id"])
+    world.data("d3", 500)
+    world.clock.forward(hours=-5)
+    second = world.launcher.event({**DRIFTED, "check_id": "w2"}, "e2")
+    assert second["holds"] == ["cooldown"], "it counts from the launch, wherever the clock is"
+    assert second["launch"] is False
+
+
 def test_at_most_so_many_a_week():
     world = World(replace(CONTRACT, retrain=Retrain(cooldown_hours=0, max_per_week=2)))
     answers = []

@@ -57,6 +57,7 @@ def test_every_function_is_complete(logical_id: str) -> None:
     assert (ROOT / "functions" / name / "app.py").is_file()
     assert function["Role"] == {"Fn::GetAtt": [f"{stem}Role", "Arn"]}
     assert function["LoggingConfig"] == {"LogGroup": {"Ref": f"{stem}Logs"}}
+    assert function["Tags"] == {"mlops:function": name}, "the bill by function"
     assert everything[f"{stem}Logs"]["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
     alarm = everything[f"{stem}Errors"]["Properties"]
     assert alarm["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": logical_id}}]
