@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     names = {n.strip() for n in options.only.split(",") if n.strip()}
     peers = tuple(p for p in PEERS if not names or p.name in names)
-    prepare(peers)
+    peers = prepare(peers)
     measured: dict[str, Samples] = {}
     if not options.skip_warm:
         times, _ = warm([p for p in peers if p.name != "bare handler"], options.rounds, say)

@@ -67,18 +67,29 @@ def environment(peer: Peer) -> dict[str, str]:
     }
 
 
-def prepare(peers: tuple[Peer, ...] = PEERS) -> None:
-    """Make everything that is missing or out of date."""
+def prepare(peers: tuple[Peer, ...] = PEERS) -> tuple[Peer, ...]:
+    """Make everything that is missing or out of date; returns the peers that can run.
+
+    A framework that cannot be installed here, or cannot fit its model, is left out and named: the others are compared.
+    """
     CACHE.mkdir(parents=True, exist_ok=True)
+    install(HERE / "requirements" / "client.txt", CACHE / "client")
+    missing: set[str] = set()
     wanted = {name.split("/")[0] for peer in peers for name in peer.packages}
-    for name in ("client", *sorted(wanted - {"peers", "function", "inference"})):
-        install(HERE / "requirements" / f"{name}.txt", CACHE / name)
+    for name in sorted(wanted - {"peers", "function", "inference"}):
+        try:
+            install(HERE / "requirements" / f"{name}.txt", CACHE / name)
+        except subprocess.CalledProcessError:
+            missing.add(name)
     _layer()
     _function()
     shutil.rmtree(CACHE / "peers", ignore_errors=True)
     shutil.copytree(HERE / "peers", CACHE / "peers", ignore=shutil.ignore_patterns("__pycache__"))
     _compile(CACHE / "peers")
-    _model(wanted & {"sklearn", "mlflow"})
+    missing |= _model((wanted - missing) & {"sklearn", "mlflow"})
+    for name in sorted(missing):
+        print(f"left out: '{name}' could not be made here", file=sys.stderr)
+    return tuple(p for p in peers if missing.isdisjoint(p.packages))
 
 
 def _run(command: list[str], **more: str) -> None:
@@ -116,7 +127,8 @@ def _function() -> None:
     _run([sys.executable, "scripts/build.py", "function", "predict", str(CACHE / "function")], **_target())
 
 
-def _model(twins: set[str]) -> None:
+def _model(twins: set[str]) -> set[str]:
+    """Train the model and its twins; returns the names of those that failed."""
     key = (HERE / "model.py").read_bytes() + (HERE / "peers" / "fit_sklearn.py").read_bytes()
     key += (ROOT / "src" / "mlops" / "training" / "export.py").read_bytes()
     folder = CACHE / "model"
@@ -125,12 +137,18 @@ def _model(twins: set[str]) -> None:
         folder.mkdir()
         model.write(folder)
         stamp(folder, key)
+    failed = set()
     for name in sorted(twins):
         if not (folder / f"{name}.done").exists():
             print(f"training the model with {name} …", file=sys.stderr, flush=True)
             path = os.pathsep.join((str(CACHE / "peers"), str(CACHE / name)))
-            _run([sys.executable, "-S", "-m", "fit_sklearn", name], PYTHONPATH=path, BENCH_MODEL=str(folder))
+            try:
+                _run([sys.executable, "-S", "-m", "fit_sklearn", name], PYTHONPATH=path, BENCH_MODEL=str(folder))
+            except subprocess.CalledProcessError:
+                failed.add(name)
+                continue
             (folder / f"{name}.done").touch()
+    return failed
 
 
 def _compile(folder: Path) -> None:

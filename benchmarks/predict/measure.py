@@ -16,7 +16,7 @@ Samples = dict[str, list[float]]
 #: that the samples of one round are taken moments apart. A slower peer has one call a sample.
 CALLS = {"1": 150, "100": 8}
 QUICK_NS = {"1": 2e6, "100": 10e6}
-#: Rounds of warm calls for one round of cold starts.
+#: Samples of warm calls that the processes of one round give.
 WARM_ROUNDS = 10
 
 
@@ -65,24 +65,34 @@ class Worker:
 
 
 def warm(peers: Sequence[Peer], rounds: int, say: Callable[[str], None]) -> tuple[dict[str, Samples], Samples]:
-    """Microseconds of one call for 1 and 100 rows, by the clock and of CPU, and resident MB afterwards, per peer."""
-    workers = {p.name: Worker(p) for p in peers}
+    """Microseconds of one call for 1 and 100 rows, by the clock and of CPU, and resident MB afterwards, per peer.
+
+    Processes are new in every round: one in some dozens takes three times as long for the same call, all its life.
+    """
     times: dict[str, Samples] = {kind: {p.name: [] for p in peers} for size in CALLS for kind in (size, f"{size} cpu")}
-    try:
-        quick = {(size, n): w.ask(f"{size} 20")[0] < QUICK_NS[size] for size in CALLS for n, w in workers.items()}
-        for number in range(rounds * WARM_ROUNDS):
-            say(f"warm calls, round {number + 1} of {rounds * WARM_ROUNDS}")
-            for size, many in CALLS.items():
-                for peer in _shuffled(peers, number):
-                    calls = many if quick[size, peer.name] else 1
-                    wall, used = workers[peer.name].ask(f"{size} {calls}")
-                    times[size][peer.name].append(wall / 1000)
-                    times[f"{size} cpu"][peer.name].append(used / 1000)
-        memory = {n: [w.ask("memory")[0] / 1024] for n, w in workers.items()}
-    finally:
-        for worker in workers.values():
-            worker.close()
+    memory: Samples = {p.name: [] for p in peers}
+    for number in range(rounds):
+        say(f"warm calls, round {number + 1} of {rounds}")
+        workers = {p.name: Worker(p) for p in peers}
+        try:
+            _warm_round(peers, workers, number * WARM_ROUNDS, times)
+            for name, worker in workers.items():
+                memory[name].append(worker.ask("memory")[0] / 1024)
+        finally:
+            for worker in workers.values():
+                worker.close()
     return times, memory
+
+
+def _warm_round(peers: Sequence[Peer], workers: dict[str, Worker], start: int, times: dict[str, Samples]) -> None:
+    quick = {(size, n): w.ask(f"{size} 20")[0] < QUICK_NS[size] for size in CALLS for n, w in workers.items()}
+    for number in range(start, start + WARM_ROUNDS):
+        for size, many in CALLS.items():
+            for peer in _shuffled(peers, number):
+                calls = many if quick[size, peer.name] else 1
+                wall, used = workers[peer.name].ask(f"{size} {calls}")
+                times[size][peer.name].append(wall / 1000)
+                times[f"{size} cpu"][peer.name].append(used / 1000)
 
 
 def ratio(samples: Samples, name: str, floor: str) -> float:
