@@ -589,11 +589,10 @@ def test_a_client_s_key_is_shown_once_and_has_its_own_limits(said, stack, capsys
     assert made["key"] not in json.dumps(entries)
 
 
-@pytest.mark.parametrize(
-    "arguments", [["a b"], [""], ["x" * 65], ["a", "--rate", "0"], ["a", "--burst", "0"], ["a", "--period", "year"]]
-)
-def test_a_client_that_cannot_be(stack, capsys, arguments):
-    assert run(["keys", "create", *arguments]) == 1
+def test_a_client_that_cannot_be(stack, capsys):
+    wrong = [["a b"], [""], ["x" * 65], ["a", "--rate", "0"], ["a", "--burst", "0"], ["a", "--period", "year"]]
+    for arguments in wrong:  # on one stack, because making one takes a second
+        assert run(["keys", "create", *arguments]) == 1, arguments
     assert boto3.client("apigateway").get_usage_plans()["items"] == []
 
 
