@@ -356,6 +356,10 @@ def _notes(baseline: Baseline, counts: Counts, policy: Drift) -> list[str]:
                 f"Thresholds are higher where training itself changes as much within {unrest.days:.3g} days: "
                 f"{', '.join(raised)}."
             )
+    for axis, tally in zip(baseline.axes, counts.tallies, strict=True):
+        if axis.role == "feature" and 0 < tally.absent < counts.rows:
+            why = "of another type, or not there," if axis.name in counts.mistyped else "not there"
+            notes.append(f"{axis.name} was {why} in {tally.absent} of {counts.rows} rows; the others were compared.")
     private = [a.name for a in baseline.axes if a.kind == "private"]
     if private:
         notes.append(f"Values not compared because they are personal data: {', '.join(private)}.")
