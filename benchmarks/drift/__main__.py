@@ -2,7 +2,7 @@
 
     python -m benchmarks.drift speed [--rows 1000000] [--rounds 5] [--seconds 900] [--only "Evidently,NannyML"]
     python -m benchmarks.drift known [--windows 2000]
-    python -m benchmarks.drift beside [--windows 40] [--seconds 600]
+    python -m benchmarks.drift beside [--windows 40] [--seconds 600] [--only "Evidently,NannyML"]
     python -m benchmarks.drift history [--data FOLDER]
     python -m benchmarks.drift references
 
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
         windows = options.windows or 2_000
         lines = [*known.false_alarms(windows), "", *known.power(max(50, windows // 10))]
     elif options.what == "beside":
-        lines = known.beside(options.windows or 40, (500,), options.seconds)
+        lines = known.beside(options.windows or 40, (500,), options.seconds, names)
     elif options.what == "references":
         references.write()
         lines = [f"wrote {references.FILE.relative_to(references.ROOT)}"]

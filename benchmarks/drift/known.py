@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,9 +120,9 @@ CASES: dict[str, tuple[Callable[[np.random.Generator, int], Table], set[str]]] =
 }
 
 
-def beside(windows: int, rows: Sequence[int], seconds: float) -> list[str]:
-    """The same windows for every library, each with its defaults, as a Markdown table: share of windows in which it
-    names something that moved, and something that did not."""
+def beside(windows: int, rows: Sequence[int], seconds: float, names: Collection[str] = ()) -> list[str]:
+    """The same windows for every library (or those of ``names``), each with its defaults, as a Markdown table: share
+    of windows in which it names something that moved, and something that did not."""
     lines = [f"| {windows} windows each | rows | right | wrong |", "|---|---|---|---|"]
     for m in rows:
         for title, (make, truth) in CASES.items():
@@ -134,7 +134,7 @@ def beside(windows: int, rows: Sequence[int], seconds: float) -> list[str]:
             for i in range(windows):
                 np.save(folder / f"window-{i}.npy", make(rng, m))
             for peer in PEERS:
-                if peer.module in ("histogram", "whylogs_profile"):
+                if peer.module in ("histogram", "whylogs_profile") or (names and peer.name not in names):
                     continue
                 print(f"{title}, {m} rows: {peer.name} …", file=sys.stderr, flush=True)
                 lines.append(f"| {title}: {peer.name} | {m:,} | {_shares(peer, folder, truth, seconds)} |")

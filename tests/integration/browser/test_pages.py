@@ -68,6 +68,20 @@ def quality() -> str:
     return newest(world.data, "reports/quality/")
 
 
+def drift_history() -> str:
+    from datetime import timedelta
+
+    from tests.unit.drift.test_drift_check import MODEL, World
+
+    world = World()
+    until = world.clock()
+    for days_ago in range(6):
+        world.capture(150, shift=0.3 * (6 - days_ago), hours_ago=24 * days_ago + 12, seed=days_ago + 3)
+        end = until - timedelta(days=days_ago)
+        world.check.past(MODEL, end - timedelta(days=1), end)
+    return world.data.get(world.check.timeline(MODEL, until - timedelta(days=6), until, 24.0)["report_key"]).decode()
+
+
 def evaluation() -> str:
     from tests.unit.evaluation.test_evaluate_service import World
 
@@ -124,7 +138,7 @@ def newest(objects: MemoryObjects, prefix: str) -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "ingest": ingest, "drift": drift, "quality": quality, "evaluation": evaluation, "cost": cost,
-    "cost estimate": cost_estimate, "tuning": tuning,
+    "cost estimate": cost_estimate, "tuning": tuning, "drift history": drift_history,
 }  # fmt: skip
 
 

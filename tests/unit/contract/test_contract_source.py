@@ -154,6 +154,7 @@ RULES = [
     ("training: {split: time}", "training.split: time needs the contract's timestamp"),
     ("training: {split: group}", "training.split: group needs the contract's key"),
     ("training: {families: []}", "training.families: needs at least 1 entry"),
+    ("drift: {methods: {age: magic}}", "drift.methods.age: "),
     ("drift: {methods: {zz: psi}}", "drift.methods.zz: 'zz' is not a feature"),
     ("drift: {confirmations: 3, windows: 2}", "drift.confirmations: cannot be more than"),
     ("file: {encoding: utf-9}", "file.encoding: 'utf-9' is unknown"),

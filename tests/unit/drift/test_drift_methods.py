@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -41,6 +43,11 @@ def test_distances_agree_with_scipy(pairs):
     )
     assert values["ks"] == pytest.approx(np.abs(np.cumsum(p) - np.cumsum(q)).max(), abs=1e-12)
     assert values["total_variation"] == pytest.approx(np.abs(p - q).sum() / 2, abs=1e-12)
+
+
+def test_a_contract_may_ask_for_every_method_and_for_no_other():
+    schema = json.loads(files("mlops.contract").joinpath("schema.json").read_text())
+    assert schema["properties"]["drift"]["properties"]["methods"]["additionalProperties"]["enum"] == list(METHODS)
 
 
 def test_psi_by_hand():
