@@ -29,6 +29,7 @@ LOCAL_PARAMETERS = {
     "QualityScheduleState": "DISABLED",
     "CostScheduleState": "DISABLED",
     "RetrainScheduleState": "DISABLED",
+    "HousekeepingScheduleState": "DISABLED",
     "ApiRateLimit": "1000",
     "ApiBurstLimit": "2000",
 }

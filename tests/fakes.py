@@ -191,6 +191,9 @@ class MemoryRegistry:
         self.kept.append(record)
         return True
 
+    def record(self, model: str, kind: str, record_id: str) -> Record | None:
+        return next((r for r in self.kept if (r.model, r.kind, r.id) == (model, kind, record_id)), None)
+
     def records(self, model: str, kind: str, limit: int = 50) -> list[Record]:
         found = [r for r in self.kept if r.model == model and r.kind == kind]
         return sorted(found, key=lambda r: r.time, reverse=True)[:limit]
@@ -231,6 +234,21 @@ class MemoryEvents:
 
     def put(self, detail_type: str, detail: Mapping[str, Any]) -> None:
         self.put_events.append((detail_type, dict(detail)))
+
+
+class MemoryCallbacks:
+    """Tokens with which a task waits; ``woken`` are those that were used."""
+
+    def __init__(self) -> None:
+        self.waiting: set[str] = set()
+        self.woken: list[str] = []
+
+    def wake(self, token: str) -> bool:
+        if token not in self.waiting:
+            return False
+        self.waiting.remove(token)
+        self.woken.append(token)
+        return True
 
 
 class MemoryStateMachine:

@@ -6,6 +6,8 @@ import functools
 from datetime import UTC, datetime
 from typing import Any
 
+from mlops.aws.alarms import CloudWatchAlarms
+from mlops.aws.callbacks import TaskTokens
 from mlops.aws.events import EventBus
 from mlops.aws.ledger import DynamoLedger
 from mlops.aws.objects import S3Objects
@@ -35,6 +37,8 @@ def service() -> Releases:
         data=S3Objects(settings.data_bucket),
         events=EventBus(settings.stack),
         clock=lambda: datetime.now(UTC),
+        callbacks=TaskTokens(),
+        alarms=CloudWatchAlarms([name for name in settings.alarms.split(",") if name]),
     )
 
 

@@ -39,6 +39,8 @@ class Settings:
     train_memory_mb: str = ""  # of the train function
     architecture: str = ""
     kms_key_arn: str = ""
+    alarms: str = ""  # names of those that stop a release, with commas between
+    anchor_bucket: str = ""  # of copies of the ledger's head
     monthly_budget_usd: str = ""  # of the whole stack; empty: no budget
 
     @classmethod

@@ -184,7 +184,7 @@ def _without(value: Any) -> Any:
 
 
 def _plain(key: str, value: Any) -> Any:
-    if key == "body" and isinstance(value, str):
+    if key == "body" and isinstance(value, str) and value.startswith(("{", "[")):
         return json.loads(value)
     return _UNIQUE.sub("…", value) if isinstance(value, str) else value
 

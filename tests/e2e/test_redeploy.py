@@ -1,4 +1,5 @@
-"""Invariant 1: deploying code in the middle of a canary changes neither the serving version nor its share."""
+"""Invariant 1: deploying code in the middle of a canary changes neither the serving version nor its share. On the way
+people decide about both releases, by link and by hand, and in the end the doctor finds nothing."""
 
 from __future__ import annotations
 
@@ -8,14 +9,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from local import stack
 from local.demo import samples, story
 from local.demo.traffic import Traffic
 from mlops.aws.clients import client
+from mlops.aws.workbench import Workbench
 from mlops.contract import Contract
 from mlops.contract.source import load
 from mlops.data.validation import Validated, validate_file
+from mlops.release.approval_page import PATH
+from mlops.release.doctor import diagnose
 from mlops.training.local import train_files
 from tests.cloudformation import ROOT
 from tests.e2e.conftest import Deployed
@@ -27,7 +32,8 @@ def contract() -> Contract:
     short = story.for_a_short_story(load(ROOT / "models" / "diabetes.yaml"))
     # More answers than arrive between the canary's beginning and the end of the traffic: it stays a canary.
     rules = replace(short.release, steps=(0.5,), min_requests=240, max_seconds=900, max_disagreement=0.9)
-    return replace(Contract.from_dict({**short.to_dict(), "name": MODEL}), release=rules)
+    gates = replace(short.gates, approval=True)
+    return replace(Contract.from_dict({**short.to_dict(), "name": MODEL}), release=rules, gates=gates)
 
 
 def train(folder: Path, family: str) -> Path:
@@ -50,13 +56,30 @@ def until(probe: Callable[[], Any], seconds: float = 180) -> Any:
     raise AssertionError("not in time")
 
 
+def decided_by_link(bench: Workbench) -> None:
+    """Somebody opens the address, which changes nothing, and sends the form."""
+    (waiting,) = until(lambda: bench.approvals.waiting(MODEL))
+    link = bench.approval_link(waiting, name="Dr. Ames", issuer="user:test").removeprefix(bench.api_url)
+    assert "You decide as Dr. Ames" in bench.request("GET", link).body
+    assert bench.request("GET", link[:-4] + "AAAA").status == 403
+    assert bench.approvals.waiting(MODEL) == [waiting]
+    form = {"link": link.partition("?link=")[2], "decision": "approved", "reason": "as expected"}
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = bench.request("POST", PATH, body=urlencode(form).encode(), headers=headers)
+    assert (answer.status, "was approved by user:Dr. Ames" in answer.body) == (200, True)
+
+
 def test_a_deployment_in_a_canary_keeps_version_and_share(deployed: Deployed, tmp_path: Path) -> None:
     bench = deployed.bench
     bench.push_contract(contract(), actor="user:test", reason="test")
     first, second = train(tmp_path, "linear"), train(tmp_path, "forest")
     bench.wait(bench.import_model(first, actor="user:test", reason="the first"), seconds=120)
+    decided_by_link(bench)
     until(lambda: bench.registry.in_state(MODEL, "champion"))
-    bench.wait(bench.import_model(second, actor="user:test", reason="the second"), seconds=120)
+    ended = bench.wait(bench.import_model(second, actor="user:test", reason="the second"), seconds=120)
+    assert ended.output["outcome"] == "needs_approval"
+    (waiting,) = until(lambda: bench.approvals.waiting(MODEL))
+    assert bench.decide(waiting, "approved", actor="user:test", reason="go")["status"] == "approved"
 
     def routes() -> dict[str, Any]:
         found: dict[str, Any] = bench.invoke("predict:live", {"task": "describe"})["routes"].get(MODEL, {})
@@ -86,3 +109,5 @@ def test_a_deployment_in_a_canary_keeps_version_and_share(deployed: Deployed, tm
     assert routes() == {}
     found = bench.predict(MODEL, records[:1], token)
     assert found.body["version"] == first.name
+    bench.wait(waiting.release_id, "ReleaseArn", seconds=60)
+    assert [f for f in diagnose(bench.examine()) if f.subject.endswith(("alias", "parameters", "$LATEST"))] == []

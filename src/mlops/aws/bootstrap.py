@@ -1,5 +1,5 @@
-"""What must exist before a stack's first deployment: three parameters that the template reads, and the key pair
-that signs the stack's own tokens. Everything is made once; what exists is left alone."""
+"""What must exist before a stack's first deployment: three parameters that the template reads, the key pair that
+signs the stack's own tokens, and the key of links for approvals. Everything is made once; what exists is left alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from botocore.exceptions import ClientError
 
 from mlops.aws.clients import client, error_code
 from mlops.aws.objects import S3Objects
+from mlops.aws.secrets import APPROVAL_KEY
 from mlops.aws.serving import LambdaServing, layer_description
+from mlops.errors import MlopsError
 from mlops.release.modelset import ModelSet, build
 from mlops.security.issuing import create_key_pair
 
@@ -36,6 +38,7 @@ def bootstrap(stack: str) -> list[Made]:
         _once(stack, layer, arn, "the model layer that serves"),
         _once(stack, f"/{stack}/routes", "{}", "routes of releases in progress"),
         _once(stack, f"/{stack}/pseudonym-key", secrets.token_hex(32), "key of pseudonyms in captured traffic"),
+        _once(stack, f"/{stack}/{APPROVAL_KEY}", secrets.token_hex(32), "key of links for approvals", "SecureString"),
         *_key_pair(stack),
     ]
 
@@ -68,12 +71,12 @@ def _empty_model_set(stack: str) -> str:
     return str(published["LayerVersionArn"])
 
 
-def _once(stack: str, name: str, value: str, purpose: str) -> Made:
+def _once(stack: str, name: str, value: str, purpose: str, kind: str = "String") -> Made:
     """Make a parameter; one that exists is left alone, also when somebody else makes it at the same moment."""
     if _exists(name):
         return Made(name, purpose, False)
     try:
-        client("ssm").put_parameter(Name=name, Value=value, Type="String", Overwrite=False, Tags=_tags(stack))
+        client("ssm").put_parameter(Name=name, Value=value, Type=kind, Overwrite=False, Tags=_tags(stack))
     except ClientError as error:
         if error_code(error) == "ParameterAlreadyExists":
             return Made(name, purpose, False)
@@ -99,3 +102,45 @@ def _exists(name: str) -> bool:
 
 def _tags(stack: str) -> list[dict[str, str]]:
     return [{"Key": "mlops:stack", "Value": stack}]
+
+
+def anchor_bucket(name: str, days: int) -> Made:
+    """A versioned bucket whose objects nobody can change or delete for ``days`` without a right of its own
+    (``s3:BypassGovernanceRetention``). One that exists is left alone.
+
+    Raises
+    ------
+    MlopsError
+        ``no_lock`` when it exists without Object Lock.
+    """
+    s3, region = client("s3"), client("s3").meta.region_name
+    purpose = "copies of the ledger's head, under Object Lock"
+    where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    try:
+        s3.head_bucket(Bucket=name)
+    except ClientError as error:
+        if error_code(error) not in ("404", "NoSuchBucket"):
+            raise
+    else:
+        try:
+            s3.get_object_lock_configuration(Bucket=name)
+        except ClientError as error:
+            if error_code(error) != "ObjectLockConfigurationNotFoundError":
+                raise
+            raise MlopsError(f"the bucket {name} has no Object Lock; name a new one", code="no_lock") from error
+        return Made(name, purpose, False)
+    s3.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True, **where)
+    s3.put_object_lock_configuration(
+        Bucket=name,
+        ObjectLockConfiguration={
+            "ObjectLockEnabled": "Enabled",
+            "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": days}},
+        },
+    )
+    s3.put_public_access_block(
+        Bucket=name,
+        PublicAccessBlockConfiguration={
+            "BlockPublicAcls": True, "BlockPublicPolicy": True, "IgnorePublicAcls": True, "RestrictPublicBuckets": True,
+        },
+    )  # fmt: skip
+    return Made(name, purpose, True)

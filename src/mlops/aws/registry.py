@@ -233,10 +233,16 @@ class DynamoRegistry:
             return False
         return True
 
+    def record(self, model: str, kind: str, record_id: str) -> Record | None:
+        """One record by its id."""
+        marker = self._table.get(_model(model), f"RECORDID#{kind}#{record_id}")
+        item = self._table.get(_model(model), marker["record"]) if marker else None
+        return _record(model, item) if item else None
+
     def records(self, model: str, kind: str, limit: int = 50) -> list[Record]:
         """Newest first."""
         found = self._table.query(_model(model), f"RECORD#{kind}#", newest_first=True, limit=limit)
-        return [Record(model, i["kind"], i["id"], i["time"], json.loads(i["body"])) for i in found]
+        return [_record(model, item) for item in found]
 
     def _now(self) -> str:
         return self._clock().isoformat()
@@ -251,6 +257,10 @@ def _model(model: str) -> str:
 
 def _version(item: Item) -> ModelVersion:
     return ModelVersion(**{name: item[name] for name in _VERSION_COLUMNS}, **json.loads(item["body"]))
+
+
+def _record(model: str, item: Item) -> Record:
+    return Record(model, item["kind"], item["id"], item["time"], json.loads(item["body"]))
 
 
 def _dataset(item: Item) -> DatasetVersion:

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from mlops.aws.clients import client, error_code
 from mlops.errors import ConflictError, MlopsError
 from mlops.registry.chain import canonical
-from mlops.release.ports import LATEST, Live, Routes, Snapshot
+from mlops.release.ports import LATEST, Live, Published, Routes, Snapshot, StorageFullError
 
 #: Conflicts by name: an update in progress, or a revision that is not the current one any more.
 _CONFLICTS = {"ResourceConflictException", "PreconditionFailedException"}
@@ -130,8 +130,43 @@ class LambdaServing:
         for page in self._lambda.get_paginator("list_layer_versions").paginate(LayerName=self.layer_name):
             yield from page["LayerVersions"]
 
+    def versions(self) -> list[Published]:
+        """Every function version that exists, ``$LATEST`` first."""
+        pages = self._lambda.get_paginator("list_versions_by_function").paginate(FunctionName=self.function)
+        found = [item for page in pages for item in page["Versions"]]
+        return [Published(item["Version"], self._model_layer(item)) for item in found]
+
+    def aliased(self) -> set[str]:
+        """Versions that an alias names, the second of a weighted one included."""
+        found: set[str] = set()
+        for page in self._lambda.get_paginator("list_aliases").paginate(FunctionName=self.function):
+            for alias in page["Aliases"]:
+                weights = (alias.get("RoutingConfig") or {}).get("AdditionalVersionWeights") or {}
+                found |= {alias["FunctionVersion"], *weights}
+        return found
+
+    def delete_version(self, version: str) -> None:
+        """Delete a published version that no alias names; nothing happens when it is gone."""
+        if not version.isdigit():  # without a number, the whole function would go
+            raise ValueError(f"{version!r} is no published version")
+        self._gone("delete_function", FunctionName=self.function, Qualifier=version)
+
+    def delete_layer(self, arn: str) -> None:
+        """Delete a version of the model layer; nothing happens when it is gone."""
+        if not self._is_model_layer(arn):
+            raise ValueError(f"{arn} is no version of the model layer")
+        self._gone("delete_layer_version", LayerName=self.layer_name, VersionNumber=int(arn.rsplit(":", 1)[-1]))
+
+    def _gone(self, operation: str, **arguments: Any) -> None:
+        try:
+            self._call(operation, **arguments)
+        except ClientError as error:
+            if error_code(error) != "ResourceNotFoundException":
+                raise
+
     def publish_layer(self, digest: str, key: str) -> str:
-        answer = self._lambda.publish_layer_version(
+        answer = self._call(
+            "publish_layer_version",
             LayerName=self.layer_name,
             Description=layer_description(digest),
             Content={"S3Bucket": self.bucket, "S3Key": key},
@@ -188,16 +223,25 @@ class LambdaServing:
         base["Environment"] = variables
         return Snapshot(
             version=configuration["Version"],
-            layer=next((arn for arn in layers if self._is_model_layer(arn)), ""),
+            layer=self._model_layer(configuration),
             routes=routes,
             base=hashlib.sha256(canonical(base)).hexdigest(),
             revision=configuration.get("RevisionId", ""),
         )
 
+    def _model_layer(self, configuration: Mapping[str, Any]) -> str:
+        layers = [item["Arn"] for item in configuration.get("Layers") or []]
+        return next((arn for arn in layers if self._is_model_layer(arn)), "")
+
     def _call(self, operation: str, **arguments: Any) -> dict[str, Any]:
         try:
             answer: dict[str, Any] = getattr(self._lambda, operation)(**arguments)
         except ClientError as error:
+            if error_code(error) == "CodeStorageExceededException":
+                message = (
+                    "the account's code storage is full: `mlops clean` frees what no rollback needs; then release again"
+                )
+                raise StorageFullError(message) from error
             if error_code(error) in _CONFLICTS:
                 raise ConflictError(f"{operation}: {self.function} was changed by somebody else") from error
             raise

@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,8 @@ from botocore.exceptions import ClientError
 
 from mlops.aws.bootstrap import SIGNING_KEY
 from mlops.aws.clients import client, error_code
-from mlops.aws.ledger import DynamoLedger
-from mlops.aws.objects import S3Objects
-from mlops.aws.registry import DynamoRegistry
-from mlops.aws.serving import LambdaServing
+from mlops.aws.parts import Parts
+from mlops.aws.secrets import APPROVAL_KEY, secret
 from mlops.contract import Contract
 from mlops.contract.recipe import PREFIX
 from mlops.data.intake import upload_id
@@ -31,8 +28,11 @@ from mlops.errors import MlopsError, NotFoundError
 from mlops.objects import incoming_key, recipe_key, version_prefix
 from mlops.registry.entities import LedgerDraft
 from mlops.release import doctor
+from mlops.release.approval import Waiting
+from mlops.release.approval_page import PATH
 from mlops.release.state import LOCK
 from mlops.security.issuing import issue
+from mlops.security.links import sign
 from mlops.security.tokens import ALL_MODELS
 
 #: How late a log line may arrive while a log is followed, in milliseconds.
@@ -78,57 +78,8 @@ class Answer:
     headers: Mapping[str, str]
 
 
-class Workbench:
+class Workbench(Parts):
     """One deployed stack, as its people use it."""
-
-    def __init__(self, stack: str, api_url: str, outputs: Mapping[str, str]) -> None:
-        self.stack = stack
-        self.api_url = api_url
-        self.outputs = outputs
-
-    @cached_property
-    def data(self) -> S3Objects:
-        """Uploads, data sets, captures, reports."""
-        return S3Objects(self._output("DataBucket"))
-
-    @cached_property
-    def artifacts(self) -> S3Objects:
-        """Models and layers."""
-        return S3Objects(self._output("ArtifactBucket"))
-
-    @cached_property
-    def registry(self) -> DynamoRegistry:
-        """Contracts, data sets, versions, records, locks."""
-        return DynamoRegistry(self._output("Table"))
-
-    @cached_property
-    def ledger(self) -> DynamoLedger:
-        """The audit trail."""
-        return DynamoLedger(self._output("Table"), self.stack)
-
-    @cached_property
-    def serving(self) -> LambdaServing:
-        """The function that answers predictions, and what it serves."""
-        return LambdaServing(
-            self._output("PredictFunction"),
-            layer_name=f"{self.stack}-models",
-            parameter_prefix=f"/{self.stack}",
-            bucket=self.artifacts.bucket,
-        )
-
-    @property
-    def api_id(self) -> str:
-        """The API's identifier."""
-        return self._output("ApiId")
-
-    def _output(self, name: str) -> str:
-        try:
-            return self.outputs[name]
-        except KeyError:
-            raise NotFoundError(
-                f"the stack '{self.stack}' has no output {name}: it is none of this bundle, or was deployed by another "
-                "version; deploy it again, or name another with --stack"
-            ) from None
 
     # Contracts and data ---------------------------------------------------------------------------
 
@@ -178,6 +129,21 @@ class Workbench:
     def _under_way(self, purpose: str, owner: str) -> bool | None:
         found = self.execution(owner, "ReleaseArn" if purpose == LOCK else "PipelineArn")
         return None if found is None else not found.ended
+
+    def decide(self, waiting: Waiting, verdict: str, *, actor: str, reason: str) -> Mapping[str, Any]:
+        """Approve or decline a release that waits."""
+        request = {"action": "decide", "model": waiting.model, "release_id": waiting.release_id}
+        answer: Mapping[str, Any] = self.invoke(
+            "release", {**request, "verdict": verdict, "actor": actor, "reason": reason}
+        )
+        return answer
+
+    def approval_link(self, waiting: Waiting, *, name: str, issuer: str) -> str:
+        """An address on which ``name`` decides, good until the deadline."""
+        key = secret(f"/{self.stack}/{APPROVAL_KEY}")
+        claims = {"model": waiting.model, "release_id": waiting.release_id, "name": name, "issuer": issuer}
+        expires = int(datetime.fromisoformat(waiting.deadline).timestamp())
+        return f"{self.api_url}{PATH}?link={sign(key, claims, expires=expires)}"
 
     def rollback(self, model: str, *, actor: str, reason: str, to: str | None = None) -> Mapping[str, Any]:
         """Make an earlier champion serve again, or end the release that is under way."""

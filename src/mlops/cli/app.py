@@ -103,6 +103,7 @@ def options(
 def application() -> typer.Typer:
     """The parser with all commands."""
     from mlops.cli import (
+        approvals,
         audit,
         care,
         contracts,
@@ -119,7 +120,9 @@ def application() -> typer.Typer:
 
     app = typer.Typer(rich_markup_mode="markdown", pretty_exceptions_enable=False, help=HELP)
     app.callback(invoke_without_command=True, help=HELP)(options)
-    for module in (data, contracts, models, quality, runs, serving, scoring, audit, stacks, care, retraining, tuning):
+    for module in (
+        data, contracts, models, quality, runs, approvals, serving, scoring, audit, stacks, care, retraining, tuning,
+    ):  # fmt: skip
         module.register(app)
     return app
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,6 +32,7 @@ _EVALUATIONS = ("evaluation.html", "evaluation.json")
 def register(app: typer.Typer) -> None:
     """Add these commands to the parser."""
     app.add_typer(ledger_app, name="ledger", rich_help_panel="Audit")
+    app.command("history", rich_help_panel="Audit")(history)
     app.add_typer(report_app, name="report", rich_help_panel="Audit")
     app.add_typer(cost_app, name="cost", rich_help_panel="Audit")
 
@@ -50,8 +51,11 @@ def entries(
     limit: Annotated[int, typer.Option(help="How many, from the newest.", min=1)] = 50,
 ) -> None:
     """Entries in the order in which they were written."""
+    from mlops.registry.history import about
+
     current = session(context)
-    found = list(current.workbench.ledger.entries(subject=f"model/{model}" if model else None))[-limit:]
+    found = list(current.workbench.ledger.entries())
+    found = (about(found, model) if model else found)[-limit:]
     current.out.result([asdict(e) for e in found])
     current.out.table(
         "ledger",
@@ -64,17 +68,23 @@ def entries(
 
 @ledger_app.command("verify")
 def verify(context: typer.Context) -> int:
-    """Check the whole chain: every edit, gap or reorder shows. Exit code 0 when it is intact."""
-    from mlops.registry import chain
+    """Check the whole chain, and every copy of its head that was anchored: every edit, gap or reorder shows, and a
+    chain that was rewritten as a whole. Exit code 0 when it is intact."""
+    from mlops.registry import anchors, chain
 
     current = session(context)
-    head = current.workbench.ledger.head()  # first: what is appended meanwhile is no problem
-    found = chain.verify(current.workbench.ledger.entries(), head)
-    current.out.result(found.to_dict())
-    if found.intact:
-        current.out.say(f"intact: {found.entries} entries, head {found.sequence} {found.hash}")
+    bench = current.workbench
+    head = bench.ledger.head()  # first: what is appended meanwhile is no problem
+    entries = list(bench.ledger.entries())
+    kept = list(anchors.read(bench.anchorage, bench.stack))
+    found = chain.verify(entries, head)
+    problems = [*found.problems, *anchors.check(entries, kept)]
+    current.out.result({**found.to_dict(), "problems": problems, "intact": not problems, "anchors": len(kept)})
+    if not problems:
+        since = f"; {len(kept)} anchors agree, the last of {when(kept[-1].time)} UTC" if kept else "; no anchors yet"
+        current.out.say(f"intact: {found.entries} entries, head {found.sequence} {found.hash}{since}")
         return 0
-    for problem in found.problems:
+    for problem in problems:
         current.out.say(f"{problem.kind}: {problem.message}", "red")
     return 1
 
@@ -83,23 +93,122 @@ def verify(context: typer.Context) -> int:
 def export(
     context: typer.Context,
     out: Annotated[Path, typer.Argument(help="File to write: .csv or .json.")],
+    sign: Annotated[bool, typer.Option("--sign", help="Sign it with the stack's KMS key, or with --key.")] = False,
+    key: Annotated[str | None, typer.Option(help="Another KMS key (id, ARN or alias) to sign with.")] = None,
 ) -> None:
-    """Write the whole ledger to a file for an auditor."""
-    current = session(context)
-    found = [asdict(e) for e in current.workbench.ledger.entries()]
-    if out.suffix == ".json":
-        from mlops.registry.chain import canonical
+    """Write the whole ledger to a file for an auditor. With `--sign`, a signature goes beside it (`FILE.sig.json`).
 
-        out.write_bytes(canonical(found))
-    elif out.suffix == ".csv":
-        with out.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(found[0]) if found else ["sequence"])
-            writer.writeheader()
-            writer.writerows(found)
-    else:
+    Example: `mlops ledger export ledger.json --sign`
+    """
+    from mlops.registry import export as files
+
+    current = session(context)
+    bench = current.workbench
+    if out.suffix not in (".json", ".csv"):
         raise MlopsError(f"{out}: the name must end in .csv or .json", code="unknown_format")
-    current.out.result({"path": str(out), "entries": len(found)})
-    current.out.say(f"{len(found)} entries written to {out}")
+    signer = bench.signer(key) if sign or key else None
+    head = bench.ledger.head()
+    found = [e for e in bench.ledger.entries() if e.sequence <= head[0]]
+    body = files.to_json(bench.stack, found, head) if out.suffix == ".json" else files.to_csv(found)
+    out.write_bytes(body)
+    result = {"path": str(out), "entries": len(found), "head": head[1]}
+    if signer is not None:
+        beside = _signature_of(out)
+        now = datetime.now(UTC).isoformat()
+        beside.write_bytes(files.signature(body, signer, signed_at=now, signed_by=current.actor))
+        result["signature"] = str(beside)
+    current.out.result(result)
+    current.out.say(f"{len(found)} entries written to {out}{f', signed: {beside}' if signer else ''}")
+
+
+@ledger_app.command("verify-export")
+def verify_export(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="File that `mlops ledger export` wrote.")],
+    public_key: Annotated[Path | None, typer.Option(help="Public key (DER or PEM) that must have signed it.")] = None,
+) -> int:
+    """Check an exported file: its chain, and its signature when it has one. Needs neither the stack nor AWS.
+
+    Example: `mlops ledger verify-export ledger.json --public-key ours.der`
+    """
+    from mlops.registry import chain
+    from mlops.registry import export as files
+
+    current = session(context)
+    body = file.read_bytes()
+    entries, head = files.read(body)
+    last = (entries[-1].sequence, entries[-1].hash) if entries else (0, chain.GENESIS)
+    found = chain.verify(entries, head or last)
+    beside, signed = _signature_of(file), None
+    if beside.is_file():
+        trusted = _der(public_key.read_bytes()) if public_key else None
+        signed = files.check_signature(body, beside.read_bytes(), trusted=trusted)
+    elif public_key:
+        raise NotFoundError(f"{file} has no signature beside it ({beside.name})")
+    current.out.result({**found.to_dict(), "signature": signed, "trusted": bool(signed and public_key)})
+    for problem in found.problems:
+        current.out.say(f"{problem.kind}: {problem.message}", "red")
+    if found.intact:
+        current.out.say(f"intact: {found.entries} entries, head {found.hash}")
+    if signed:
+        current.out.say(f"signed by {signed['signed_by']} at {when(signed['signed_at'])} UTC with {signed['key']}")
+        if not public_key:
+            current.out.say(f"is that key the stack's? Its SHA-256 fingerprint: {signed['fingerprint']}")
+    else:
+        current.out.say("not signed")
+    return 0 if found.intact else 1
+
+
+def _signature_of(file: Path) -> Path:
+    return file.with_name(f"{file.name}.sig.json")
+
+
+def _der(key: bytes) -> bytes:
+    if not key.startswith(b"-----"):
+        return key
+    from cryptography.hazmat.primitives import serialization
+
+    form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    try:
+        return serialization.load_pem_public_key(key).public_bytes(*form)
+    except ValueError as error:
+        raise MlopsError("the public key is neither DER nor PEM", code="bad_key") from error
+
+
+def history(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="Name of the model.")],
+    out: Annotated[Path | None, typer.Option(help="Also write it to a file: .html or .md.")] = None,
+) -> None:
+    """The whole history of a model in plain sentences, from the ledger alone: who, what, why, from which data.
+
+    Example: `mlops history churn --out churn.html`
+    """
+    from mlops.registry import history as story
+
+    current = session(context)
+    bench = current.workbench
+    if out is not None and out.suffix not in (".html", ".md"):
+        raise MlopsError(f"{out}: the name must end in .html or .md", code="unknown_format")
+    found = story.about(bench.ledger.entries(), model)
+    if not found:
+        raise NotFoundError(f"the ledger tells nothing of a model '{model}'; `mlops status` lists all")
+    lines, served = story.tell(found), story.reigns(found)
+    current.out.result({"model": model, "served": served, "acts": lines})
+    current.out.table(
+        "who served when",
+        ["version", "from", "until", "data set"],
+        [[r.version, when(r.since), when(r.until) if r.until else "still", r.dataset_version] for r in served],
+        elastic=["data set"],
+    )
+    for line in lines:
+        current.out.say(f"{when(line.time)} {line.who}: {line.what}")
+        current.out.say(f"                 {line.why}")
+    if out is not None:
+        written = f"From the ledger of {bench.stack}, entries {found[0].sequence} to {found[-1].sequence}."
+        make = story.page if out.suffix == ".html" else story.markdown
+        out.write_text(make(model, found, written=written), encoding="utf-8")
+        current.out.note(f"written: {out}")
 
 
 @report_app.callback(invoke_without_command=True)

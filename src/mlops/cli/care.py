@@ -1,4 +1,4 @@
-"""Commands that keep a stack in order: doctor."""
+"""Commands that keep a stack in order: doctor, clean."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from mlops.errors import MlopsError
 def register(app: typer.Typer) -> None:
     """Add these commands to the parser."""
     app.command("doctor", rich_help_panel="Stack")(doctor)
+    app.command("clean", rich_help_panel="Stack")(clean)
 
 
 def doctor(
@@ -61,3 +62,31 @@ def doctor(
     elif any(f.repair for f in found) and not repair:
         current.out.say("repair it: mlops doctor --repair --reason '…'")
     return 1 if found else 0
+
+
+def clean(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    reason: Annotated[str | None, typer.Option(help="Why; kept in the ledger.")] = None,
+) -> int:
+    """Do what housekeeping does every day: anchor the ledger, put versions beyond the contract's retention aside, and
+    delete function versions and layers that no rollback needs.
+
+    Example: `mlops clean --dry-run`
+    """
+    current = session(context)
+    if not dry_run and not (reason or "").strip():
+        raise MlopsError("cleaning needs a reason: --reason 'why', or --dry-run to look first", code="reason_required")
+    request = {"task": "plan" if dry_run else "daily", "actor": current.actor, "reason": reason or "looking"}
+    with current.out.spinner("cleaning"):
+        done = current.workbench.invoke("housekeeping", request)
+    current.out.result(done)
+    rows = [[m["model"], m["version"], m["source"], m["target"]] for m in done["moves"]]
+    current.out.table(
+        "put aside", ["model", "version", "from", "to"], rows, details=[m["reason"] for m in done["moves"]]
+    )
+    verb = "would be deleted" if dry_run else "deleted"
+    current.out.say(f"{len(done['functions'])} function versions and {len(done['layers'])} layers {verb}")
+    if done["status"] == "busy":
+        current.out.say("a release is under way: nothing that serves was deleted; try again when it has ended")
+    return 1 if done["status"] == "busy" else 0

@@ -20,7 +20,7 @@ OUTCOMES = {
     "not_trainable": "accepted; nothing could be trained",
     "unchanged": "accepted; this version exists already",
     "stopped": "accepted; the training was stopped, and nothing came of it",
-    "needs_approval": "trained; a person must approve the version",
+    "needs_approval": "trained; its release waits for a person: mlops approvals",
     "release_started": "trained, accepted; its release is under way: mlops status",
 }
 

@@ -152,6 +152,44 @@ def wrap(
     _written(current, wrap_file(columns, loaded, model.read_bytes(), out), out)
 
 
+@models_app.command("at")
+def at(
+    context: typer.Context,
+    time: Annotated[str, typer.Argument(help="ISO 8601, such as 2026-11-22T10:00; UTC unless it says otherwise.")],
+    model: Annotated[str | None, typer.Option(help="One model; all when not given.")] = None,
+) -> None:
+    """Which version answered callers at a time, and from which data it was made; from the ledger.
+
+    Example: `mlops models at 2026-11-22T10:00`
+    """
+    from datetime import UTC, datetime
+
+    from mlops.registry import history
+
+    current = session(context)
+    try:
+        moment = datetime.fromisoformat(time)
+    except ValueError:
+        raise MlopsError(f"'{time}' is no time such as 2026-11-22T10:00", code="usage") from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if model:
+        known(current, model)
+    entries = list(current.workbench.ledger.entries())
+    names = [model] if model else current.workbench.registry.models()
+    served = {name: history.served_at(history.about(entries, name), moment) for name in names}
+    current.out.result({"time": moment, "served": served})
+    current.out.table(
+        f"at {moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
+        ["model", "version", "since", "until", "data set"],
+        [
+            [name, r.version, when(r.since), when(r.until) if r.until else "still", r.dataset_version]
+            if r else [name, None, None, None, None]
+            for name, r in served.items()
+        ],
+        elastic=["data set"],
+    )  # fmt: skip
+
+
 @models_app.command("import")
 def import_(
     context: typer.Context,

@@ -25,6 +25,10 @@ def register(app: typer.Typer) -> None:
 def bootstrap(
     context: typer.Context,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    anchors: Annotated[
+        str | None, typer.Option("--anchor-bucket", help="Also make this bucket with Object Lock, for AnchorBucket.")
+    ] = None,
+    anchor_days: Annotated[int, typer.Option(help="How long its objects cannot be changed or deleted.", min=1)] = 400,
 ) -> None:
     """Make what a stack needs before its first deployment; what exists is left alone.
 
@@ -34,11 +38,14 @@ def bootstrap(
     """
     current = session(context)
     name = connection.use_stack(current.stack, current.profile, current.region)
+    from mlops.aws.bootstrap import anchor_bucket
     from mlops.aws.bootstrap import bootstrap as make
 
     if not yes:
         typer.confirm(f"make the parameters and keys of stack '{name}'?", abort=True, err=True)
     made = make(name)
+    if anchors:
+        made.append(anchor_bucket(anchors, anchor_days))
     current.out.result(made)
     current.out.table(
         f"stack {name}",

@@ -121,7 +121,8 @@ class Fairness:
 class Gates:
     """What a candidate must reach. ``minimum`` / ``maximum``: metric name -> bound on the hold-out set.
     ``margin``: how much worse than the champion, in units of the contract's metric, is still accepted.
-    ``approval``: a person decides before the release starts. ``max_latency_ms``: median time of one row.
+    ``approval``: a person decides before the release starts, within ``approval_hours``.
+    ``max_latency_ms``: median time of one row.
     ``max_noise_change``, ``max_missing_change``: how much small noise, or a missing value, may change the answers
     (share of labels, or mean change relative to the spread of values)."""
 
@@ -131,6 +132,7 @@ class Gates:
     max_model_bytes: int = 50_000_000
     parity_tolerance: float = 1e-5
     approval: bool = False
+    approval_hours: float = 72.0
     max_latency_ms: float | None = None
     max_noise_change: float | None = None
     max_missing_change: float | None = None
@@ -199,6 +201,16 @@ class Retrain:
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """When versions are put aside. ``candidate_days``: a candidate that was not released is archived.
+    ``keep_versions``: newest versions that are never retired. ``served_days``: nor is one that served within them."""
+
+    candidate_days: int = 30
+    keep_versions: int = 10
+    served_days: int = 365
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """How a challenger becomes champion. Shadow first, then each canary share in ``steps``; a step ends after
     ``min_requests`` paired answers and at least ``min_seconds``; after ``max_seconds`` traffic was too thin
@@ -251,6 +263,7 @@ class Contract:
     quality: Quality = field(default_factory=Quality)
     retrain: Retrain = field(default_factory=Retrain)
     release: Release = field(default_factory=Release)
+    retention: Retention = field(default_factory=Retention)
     capture: Capture = field(default_factory=Capture)
     card: Card = field(default_factory=Card)
 
@@ -291,6 +304,7 @@ class Contract:
             "quality": Quality,
             "retrain": Retrain,
             "release": Release,
+            "retention": Retention,
             "capture": Capture,
             "card": Card,
         }

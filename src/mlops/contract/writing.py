@@ -17,7 +17,8 @@ _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./+-]*( [A-Za-z0-9_./+-]+)*")
 _WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
 _LINE = 110
 _SECTIONS = (
-    "file", "checks", "training", "decision", "gates", "drift", "quality", "retrain", "release", "capture", "card",
+    "file", "checks", "training", "decision", "gates", "drift", "quality", "retrain", "release", "retention",
+    "capture", "card",
 )  # fmt: skip
 _HINTS = {
     "training": ("time_budget_seconds", "split"),

@@ -28,7 +28,7 @@ GENESIS = "0" * 64
 MAX_TEXT = 2000
 MAX_ENTRY_BYTES = 32_000
 
-Kind = Literal["edited", "gap", "reordered", "unlinked", "truncated", "head"]
+Kind = Literal["edited", "gap", "reordered", "unlinked", "truncated", "head", "anchor"]
 
 
 def canonical(value: Any) -> bytes:

@@ -70,6 +70,10 @@ class Registry(Protocol):
         """Keep a record. False, and no change, when its id exists for that model and kind."""
         ...
 
+    def record(self, model: str, kind: str, record_id: str) -> Record | None:
+        """One record by its id."""
+        ...
+
     def records(self, model: str, kind: str, limit: int = 50) -> list[Record]:
         """Newest first."""
         ...

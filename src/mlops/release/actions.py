@@ -1,6 +1,7 @@
 """The actions of the release machine (statemachines/release.asl.yaml), each of which may be run twice.
 
-``prepare`` takes the lock, plans, and notes what serves. ``deploy_step`` makes the next step live. ``check`` reads
+``prepare`` takes the lock, plans, and notes what serves; when a person must decide first, ``ask`` and ``decision`` wait
+for that. ``deploy_step`` makes the next step live. ``check`` reads
 evidence and decides. ``finish`` makes the challenger champion, ``rollback`` restores what served before, ``fail`` does
 that after a fault. Order within an action is chosen so that stopping between any two calls leaves callers with a
 whole state, and running the action again completes it.
@@ -21,9 +22,10 @@ from mlops.objects import ObjectStore, report_prefix, version_prefix
 from mlops.registry.entities import LedgerDraft, Record, State
 from mlops.registry.ports import Ledger, Registry
 from mlops.release import plan, traffic
+from mlops.release.approval import Approvals, Callbacks
 from mlops.release.evidence import Evidence, Judge, median_us
 from mlops.release.modelset import ModelSet, Pair
-from mlops.release.ports import Serving, Switched
+from mlops.release.ports import Alarms, Serving, StorageFullError, Switched
 from mlops.release.preflight import golden_failures, replay, routes_failure
 from mlops.release.state import LOCK, STACK, ReleaseState
 from mlops.release.switching import Switcher, route
@@ -64,6 +66,12 @@ class Releases:
     data: ObjectStore
     events: Events
     clock: Callable[[], datetime]
+    callbacks: Callbacks
+    alarms: Alarms
+
+    @property
+    def approvals(self) -> Approvals:
+        return Approvals(self.registry, self.ledger, self.callbacks, self.clock)
 
     @property
     def switcher(self) -> Switcher:
@@ -81,8 +89,8 @@ class Releases:
             return self._answer("unchanged", state.with_(reasons=("it is the champion already",)))
         if found.state not in ("candidate", "challenger", "archived"):
             return self._refuse(state, f"{state.model}/{state.version} is {found.state}")
-        if contract.gates.approval and not state.actor.startswith("user:"):
-            return self._refuse(state, "the contract wants a person's approval: mlops release MODEL VERSION")
+        if self._asks(state, contract):
+            return self._answer("needs_approval", state.with_(tries=0))
         if not self._lock(state, plan.lock_seconds(contract.release.check_seconds)):
             wait = min(15 * 2 ** min(state.tries, 6), 600)
             return self._answer("busy", state.with_(tries=state.tries + 1), wait_seconds=wait)
@@ -100,9 +108,48 @@ class Releases:
             steps=tuple(steps),
             tries=0,
         )
-        inputs = {"champion": ready.champion, "steps": [s.to_dict() for s in steps], "live": ready.previous}
+        inputs: dict[str, Any] = {
+            "champion": ready.champion,
+            "steps": [s.to_dict() for s in steps],
+            "live": ready.previous,
+        }
+        firing = [alarm.name for alarm in self.alarms.firing()]
+        if firing:
+            inputs["firing"] = firing
+        if ready.approved_by:
+            inputs["approved_by"] = ready.approved_by
         self._note(ready, "release.started", "started", state.reason, inputs, actor=state.actor)
         return self._answer("ready", ready)
+
+    def ask(self, state: ReleaseState, token: str) -> Answer:
+        """A person is asked; the machine waits for the task ``token``."""
+        waiting = self.approvals.ask(
+            model=state.model,
+            version=state.version,
+            release_id=state.release_id,
+            token=token,
+            hours=self._contract(state).gates.approval_hours,
+            actor=state.actor,
+            reason=state.reason,
+            turn=state.tries,
+        )
+        if state.tries == 0:
+            detail = {"model": state.model, "version": state.version, "release_id": state.release_id}
+            self.events.put("ApprovalRequested", {**detail, "deadline": waiting.deadline, "why": waiting.why})
+        return {"status": "asked", "deadline": waiting.deadline}
+
+    def decision(self, state: ReleaseState) -> Answer:
+        """``approved``, ``waiting``, or the end: ``declined``, also when nobody decided in time."""
+        found = self.approvals.decision(state.model, state.release_id)
+        if found is None:
+            return self._answer("waiting", state.with_(tries=state.tries + 1))
+        if found["decision"] == "approved":
+            return self._answer("approved", state.with_(approved_by=found["actor"], tries=0))
+        reason = f"{found['decision']} by {found['actor']}: {found['reason']}"
+        version = self.registry.version(state.model, state.version)
+        if version is not None and version.state == "candidate":
+            self.registry.move(state.model, state.version, ("candidate",), "rejected", reason[:1000])
+        return self._end(state.with_(reasons=(reason,)), "declined")
 
     def deploy_step(self, state: ReleaseState) -> Answer:
         """``deployed`` (and ``final``), ``busy`` while a deployment is under way, or ``stopped`` with reasons."""
@@ -125,7 +172,9 @@ class Releases:
         description = f"release {state.release_id} {step.name}"
         try:
             done = self.switcher.forward(wanted, routes, description, preflight)
-        except EndedError as error:
+        except (EndedError, StorageFullError) as error:
+            if isinstance(error, StorageFullError):
+                self.switcher.settle()
             return self._stop(state, error.message, "archived")
         if done.status == "refused":
             return self._stop(state.with_(function_version=done.version), "; ".join(done.reasons), "rejected")
@@ -162,6 +211,9 @@ class Releases:
         ended = self._ended(state)
         if ended:
             return self._stop(state, ended, "archived")
+        alarms = [alarm.name for alarm in self.alarms.firing() if alarm.since >= self._began(state)]
+        if alarms:
+            return self._stop(state, f"alarm since this release began: {', '.join(alarms)}", "archived")
         live = self.serving.live().snapshot
         if (
             live.routes.get(state.model)
@@ -285,6 +337,14 @@ class Releases:
         if found is None or found.state not in (("challenger",) if state.champion else ("candidate", "archived")):
             return f"{state.model}/{state.version} was taken out of the release"
         return None
+
+    def _asks(self, state: ReleaseState, contract: Contract) -> bool:
+        """Whether a person must decide first. One who starts a release by hand, with a reason, has decided."""
+        by_hand = state.actor.startswith("user:") and not state.approval
+        return (state.approval or contract.gates.approval) and not by_hand and not state.approved_by
+
+    def _began(self, state: ReleaseState) -> datetime:
+        return datetime.fromisoformat(state.started_at)
 
     def _judge(self, state: ReleaseState, bound: float) -> Judge:
         def manifest(version: str) -> Manifest:

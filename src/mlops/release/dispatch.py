@@ -24,6 +24,8 @@ def run(releases: Releases, event: Mapping[str, Any]) -> Answer:
     """
     machine: dict[str, Callable[[ReleaseState], Answer]] = {
         "prepare": releases.prepare,
+        "ask": lambda state: releases.ask(state, event["task_token"]),
+        "decision": releases.decision,
         "deploy_step": releases.deploy_step,
         "check": releases.check,
         "finish": releases.finish,
@@ -33,6 +35,8 @@ def run(releases: Releases, event: Mapping[str, Any]) -> Answer:
     action = str(event.get("action"))
     if action in machine:
         _require(event, "state")
+        if action == "ask":
+            _require(event, "task_token")
         state = event["state"]
         for name in _INPUT:
             _require(state, name)
@@ -52,7 +56,20 @@ def run(releases: Releases, event: Mapping[str, Any]) -> Answer:
         for name in ("actor", "reason", "request_id"):
             _require(event, name)
         return refresh(releases, actor=event["actor"], reason=event["reason"], request_id=event["request_id"])
-    known = ", ".join([*machine, "manual_rollback", "refresh"])
+    if action == "decide":
+        for name in ("model", "release_id", "verdict", "actor", "reason"):
+            _require(event, name)
+        if event["verdict"] not in ("approved", "declined"):
+            raise MlopsError("verdict must be approved or declined", code="invalid_action")
+        return releases.approvals.decide(
+            model=event["model"],
+            release_id=event["release_id"],
+            verdict=event["verdict"],
+            actor=event["actor"],
+            reason=event["reason"],
+            via="command",
+        )
+    known = ", ".join([*machine, "manual_rollback", "refresh", "decide"])
     raise MlopsError(f"action must be one of {known}", code="invalid_action")
 
 

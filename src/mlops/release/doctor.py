@@ -19,6 +19,7 @@ from mlops.errors import MlopsError, NotFoundError
 from mlops.objects import ObjectStore, version_prefix
 from mlops.registry import chain
 from mlops.registry.entities import LedgerDraft, LedgerEntry, Lock, ModelVersion, Record
+from mlops.registry.history import champion_of
 from mlops.registry.ports import Ledger, Registry
 from mlops.release.modelset import FILES, ModelSet, Pair
 from mlops.release.ports import LATEST, Serving, Snapshot
@@ -120,13 +121,9 @@ def champions_by_ledger(entries: Sequence[LedgerEntry]) -> dict[str, str]:
     """The champion of every model as the ledger tells it."""
     found: dict[str, str] = {}
     for entry in entries:
-        kind, *names = entry.subject.split("/")
-        if kind != "model":
-            continue
-        if entry.action == "version.promoted":
-            found[names[0]] = names[1]
-        elif entry.action in ("version.rolled_back", "registry.reconciled") and entry.inputs.get("to"):
-            found[names[0]] = str(entry.inputs["to"])
+        champion = champion_of(entry)
+        if champion is not None:
+            found[entry.subject.split("/")[1]] = champion
     return found
 
 
@@ -246,8 +243,8 @@ def _serving(seen: Seen) -> Iterator[Finding]:
         yield Finding(
             "serving_differs", "serving/alias",
             f"version {live.version} of the serving function, which the alias names, has another model set than the "
-            f"registry's champions ({_named(champions)}): a deployment that failed has taken the alias back, or it was "
-            "moved by hand",
+            f"registry's champions ({_named(champions)}): a deployment that failed has taken the alias back, it was "
+            "moved by hand, or a new model's contract was put in force without letting the API know",
             "refresh",
         )  # fmt: skip
     if live.routes:

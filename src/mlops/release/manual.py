@@ -61,7 +61,7 @@ def manual_rollback(
         return _answer(done.inputs)
     _take_over(releases, request_id)
     try:
-        begun = next((r for r in registry.records(model, "serving") if r.id == request_id), None)
+        begun = registry.record(model, "serving", request_id)
         if begun is not None:
             return _complete(releases, model, begun.body, order)
         challenger = registry.in_state(model, "challenger")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
+
+from mlops.errors import MlopsError
 
 Routes = Mapping[str, Mapping[str, Any]]
 
@@ -44,6 +47,34 @@ class Live:
     revision: str
 
 
+class StorageFullError(MlopsError):
+    """The account's code storage has no room for another version of the function or of the layer."""
+
+    code = "code_storage_full"
+
+
+@dataclass(frozen=True)
+class Firing:
+    """An alarm in state ALARM. ``since``: UTC."""
+
+    name: str
+    since: datetime
+
+
+class Alarms(Protocol):
+    """The alarms that speak of what callers get."""
+
+    def firing(self) -> list[Firing]: ...
+
+
+@dataclass(frozen=True)
+class Published:
+    """A function version that exists, and the model-set layer that it has (empty: none)."""
+
+    version: str
+    layer: str
+
+
 class Serving(Protocol):
     """The one function that answers predictions."""
 
@@ -76,6 +107,23 @@ class Serving(Protocol):
 
     def layers(self) -> Mapping[str, str]:
         """Every model-set layer version that exists: ARN to the digest of its model set, oldest first."""
+        ...
+
+    def versions(self) -> list[Published]:
+        """Every function version that exists, ``$LATEST`` first."""
+        ...
+
+    def aliased(self) -> set[str]:
+        """Versions that an alias names, the second of a weighted one included."""
+        ...
+
+    def delete_version(self, version: str) -> None:
+        """Delete a published version that no alias names; nothing happens when it is gone."""
+        ...
+
+    def delete_layer(self, arn: str) -> None:
+        """Delete a version of the model layer; nothing happens when it is gone. What was published with it stays as it
+        is."""
         ...
 
     def publish_layer(self, digest: str, key: str) -> str:

@@ -35,6 +35,8 @@ class ReleaseState:
     replayed : whether recent records were replayed, since traffic was too thin.
     outcome : ``rejected`` when the version itself is at fault, ``archived`` when it may be released another time.
     tries : how often in a row the present action had to wait for somebody else.
+    approval : whether a gate asks for a person's decision, whoever started the release.
+    approved_by : the person who decided.
     """
 
     model: str
@@ -57,6 +59,8 @@ class ReleaseState:
     replayed: bool = False
     outcome: str = ""
     tries: int = 0
+    approval: bool = False
+    approved_by: str = ""
 
     @property
     def step(self) -> Step:

@@ -43,7 +43,7 @@ TONES = {
 }  # fmt: skip
 
 
-def page(title: object, summary: object, sections: Sequence[object], *, footer: object = "") -> str:
+def page(title: object, summary: object, sections: Sequence[object], *, footer: object = "", form: bool = False) -> str:
     """A complete HTML document.
 
     Parameters
@@ -52,9 +52,11 @@ def page(title: object, summary: object, sections: Sequence[object], *, footer: 
     summary : text or :class:`Markup`: the outcome in a sentence or two.
     sections : what :func:`section` returned, in order. Plain text among them becomes escaped text.
     footer : where it comes from and when (ids, times).
+    form : whether the page has a form, which may then be sent to where the page came from.
     """
     digest = base64.b64encode(hashlib.sha256(CSS.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+    target = "'self'" if form else "'none'"
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action {target}"
     foot = f"<footer>{escape(footer)}</footer>" if footer else ""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

@@ -62,6 +62,8 @@ border-radius:.3rem}
 code{padding:.1em .35em;overflow-wrap:anywhere} pre{padding:.8rem;overflow-x:auto} pre code{padding:0;background:none}
 details{margin:.6rem 0} summary{cursor:pointer;font-weight:600}
 a{color:var(--a)}
+textarea,button{font:inherit;color:inherit;background:var(--card);border:1px solid var(--line);border-radius:.4rem;
+padding:.5rem .8rem} textarea{width:100%;max-width:46rem} button{cursor:pointer;font-weight:600}
 @media (max-width:34rem){main,footer{padding:.9rem} h1{font-size:1.4rem} dl{grid-template-columns:1fr}
 dd{margin-bottom:.4rem}}
 @media print{body{background:#fff} figure,.card{break-inside:avoid} .scroll{overflow:visible}}

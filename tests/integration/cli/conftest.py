@@ -24,7 +24,7 @@ from mlops.aws.workbench import Workbench
 STACK = "trial"
 OUTPUTS = (
     "DataBucket", "ArtifactBucket", "Table", "PipelineArn", "ReleaseArn", "ScoreArn", "BackfillArn", "ApiUrl",
-    "PredictFunction",
+    "PredictFunction", "AnchorBucketName",
 )  # fmt: skip
 MACHINE = json.dumps({"StartAt": "Done", "States": {"Done": {"Type": "Pass", "End": True}}})
 
@@ -129,7 +129,7 @@ def made(api_url: str) -> dict[str, str]:
     outputs = dict(
         zip(
             OUTPUTS,
-            ("trial-data", "trial-artifacts", "trial-table", *machines, api_url, f"{STACK}-predict"),
+            ("trial-data", "trial-artifacts", "trial-table", *machines, api_url, f"{STACK}-predict", "trial-artifacts"),
             strict=True,
         )
     )

@@ -28,12 +28,15 @@ from mlops.contract.recipe import digest
 from mlops.errors import MlopsError, NotFoundError
 from mlops.objects import recipe_key, report_prefix, version_prefix
 from mlops.quality.labels import parse
+from mlops.registry import anchors
 from mlops.registry.entities import DatasetVersion, LedgerDraft, ModelVersion, Record
 from mlops.release.state import LOCK
 from mlops.release.state import STACK as SERVING
+from mlops.security import links
 from mlops.security.keys import KeyRing
 from mlops.security.tokens import Rules, Verifier
 from tests.unit.cost.test_cost_tuning import Lambda
+from tests.unit.registry.test_export import KEY
 
 ROOT = Path(__file__).parents[3]
 MODEL = "breast-cancer"
@@ -71,6 +74,10 @@ QUALITY = {
 def stack(account, capsys, monkeypatch):
     """A stack with a model, two versions, a data set, reports, a log."""
     account.results = {
+        "housekeeping": {
+            "status": "planned", "anchored": False, "functions": ["3"], "layers": [],
+            "moves": [{"model": MODEL, "version": "v", "source": "archived", "target": "retired", "reason": "old"}],
+        },
         "release": {"status": "live", "reasons": []}, "drift_check": DRIFT, "cost_report": COST,
         "quality_check": QUALITY,
         "retrain_launcher": {"launch": False, "reason": "cool_down", "explanation": "it rests until noon"},
@@ -98,6 +105,10 @@ def stack(account, capsys, monkeypatch):
     now = int(datetime.now(UTC).timestamp() * 1000)
     events = [{"timestamp": now - age * 1000, "message": f"line of {age} s ago\n"} for age in (3600, 60, 30)]
     logs.put_log_events(logGroupName="/aws/lambda/trial-predict", logStreamName="s", logEvents=events)
+    bench.approvals.ask(
+        model=MODEL, version="aaaaaaaaaaaa", release_id="r1", token="t1", hours=72, actor="function:pipeline",
+        reason="upload", turn=0,
+    )  # fmt: skip
     capsys.readouterr()
     # moto runs functions in containers only: this one is a function in memory, as Lambda keeps it.
     monkeypatch.setattr("mlops.aws.tuning.client", lambda service: Lambda())
@@ -149,8 +160,15 @@ CALLS: dict[str, tuple[list[str], int, str]] = {
     "release": ([MODEL, "aaaaaaaaaaaa", "--reason", "x", "--no-wait"], 0, "execution"),
     "rollback": ([MODEL, "--reason", "x"], 1, "status"),
     "refresh": (["--reason", "x"], 0, "status"),
+    "approvals list": ([], 0, "deadline"),
+    "approvals approve": ([MODEL, "--reason", "x"], 1, "status"),
+    "approvals decline": ([MODEL, "--reason", "x"], 1, "status"),
+    "approvals link": ([MODEL, "--for", "Dr. Ames"], 0, "url"),
     "drift": ([], 0, "results"),
     "doctor": ([], 1, "findings"),
+    "clean": (["--dry-run"], 0, "functions"),
+    "history": ([MODEL], 0, "acts"),
+    "models at": (["2026-03-02"], 0, "served"),
     "stop": ([MODEL, "--reason", "x"], 1, "error"),
     "predict": ([MODEL, "--row", "{}"], 0, "predictions"),
     "quality": ([], 1, "results"),
@@ -168,6 +186,7 @@ CALLS: dict[str, tuple[list[str], int, str]] = {
     "ledger list": ([], 0, "sequence"),
     "ledger verify": ([], 0, "intact"),
     "ledger export": (["ledger.csv"], 0, "entries"),
+    "ledger verify-export": (["ledger.csv"], 0, "intact"),
     "report list": ([], 0, "modified"),
     "report get": ([report_prefix("ingest")], 0, "path"),
     "cost report": ([], 0, "list_usd"),
@@ -204,7 +223,7 @@ def test_json_of_every_command_is_json_and_nothing_else(said):
 def test_push_is_in_the_ledger_once(said, stack):
     assert said("push", CONTRACT) == f"{MODEL}: was in force already\n"
     entries = said("ledger", "--json")
-    assert [(e["actor"], e["action"], e["subject"]) for e in entries] == [
+    assert [(e["actor"], e["action"], e["subject"]) for e in entries if e["actor"] == "user:ann"] == [
         ("user:ann", "contract.accepted", f"model/{MODEL}")
     ]
     assert [name for name, _ in stack.invoked] == ["release"], "the API is told of a new model, once"
@@ -301,15 +320,77 @@ def test_a_model_card_is_shown_and_written(said, tmp_path):
 
 def test_the_ledger_is_verified_and_exported(said, stack):
     stack.bench.ledger.append(LedgerDraft("user:ann", "a.b", "model/x", 'why, "so"', "done", {"n": 1}))
-    assert said("ledger", "verify").startswith("intact: 2 entries")
+    assert said("ledger", "verify").startswith("intact: 3 entries")
     said("ledger", "export", "l.csv")
     with Path("l.csv").open(newline="") as file:
-        assert [row["reason"] for row in csv.DictReader(file)] == ["contract pushed", 'why, "so"']
+        reasons = [row["reason"] for row in csv.DictReader(file) if row["actor"] == "user:ann"]
+    assert reasons == ["contract pushed", 'why, "so"']
     said("ledger", "export", "l.json")
-    assert len(json.loads(Path("l.json").read_text())) == 2
+    assert len(json.loads(Path("l.json").read_text())["entries"]) == 3
+    for name in ("l.csv", "l.json"):
+        assert "intact: 3 entries" in said("ledger", "verify-export", name)
     assert len(said("ledger", "list", "--limit", "1", "--json")) == 1
     boto3.client("dynamodb").delete_item(TableName="trial-table", Key=first_entry())
     assert "intact" not in said("ledger", "verify", code=1)
+
+
+def test_an_export_is_signed_and_checked_without_the_stack(said, stack, monkeypatch):
+    assert "LedgerSigning=on" in said("ledger", "export", "l.json", "--sign", "--json", code=1)["error"]["message"]
+    # moto hashes a digest once more before it signs, which KMS does not: here a key in memory signs.
+    monkeypatch.setattr(workbench.Workbench, "signer", lambda self, key: KEY)
+    assert said("ledger", "export", "l.json", "--key", "alias/ours", "--json")["signature"] == "l.json.sig.json"
+    Path("ours.der").write_bytes(KEY.public)
+    monkeypatch.setenv("MLOPS_STACK", "no-stack-at-all")
+    told = said("ledger", "verify-export", "l.json", "--public-key", "ours.der", "--json")
+    assert (told["intact"], told["trusted"], told["signature"]["signed_by"]) == (True, True, "user:ann")
+    assert "Its SHA-256 fingerprint" in said("ledger", "verify-export", "l.json")
+    Path("l.json").write_bytes(Path("l.json").read_bytes().replace(b"contract pushed", b"contract pulled"))
+    changed = said("ledger", "verify-export", "l.json", "--json", code=1)
+    assert changed["error"]["code"] == "bad_signature"
+    Path("l.json.sig.json").unlink()
+    assert "edited" in said("ledger", "verify-export", "l.json", code=1)
+
+
+def test_a_rewritten_chain_is_found_by_an_anchor(said, stack):
+    bench = stack.bench
+    sequence, _ = bench.ledger.head()
+    anchors.drop(bench.anchorage, "trial", (sequence, "0" * 64), "2026-03-01T00:00:00+00:00")
+    shown = said("ledger", "verify", "--json", code=1)
+    assert [p["kind"] for p in shown["problems"]] == ["anchor"]
+    assert shown["anchors"] == 1
+
+
+def test_history_and_who_served_when(said, stack):
+    inputs = {"dataset_version": "d7", "previous": None}
+    draft = LedgerDraft("user:ann", "version.promoted", f"model/{MODEL}/bbbbbbbbbbbb", "better", "promoted", inputs)
+    stack.bench.ledger.append(draft)
+    shown = said("history", MODEL, "--out", "h.html")
+    assert "user:ann: Version bbbbbbbbbbbb answers all callers, as the first one, trained on data set d7." in shown
+    assert "Who served when" in Path("h.html").read_text()
+    served = said("models", "at", "2999-01-01", "--json")["served"][MODEL]
+    assert (served["version"], served["dataset_version"]) == ("bbbbbbbbbbbb", "d7")
+    assert said("models", "at", "2020-01-01T10:00", "--json")["served"] == {MODEL: None}
+    assert "no time such as" in said("models", "at", "Monday", "--json", code=1)["error"]["message"]
+    assert said("history", "nobody", "--json", code=1)["error"]["code"] == "not_found"
+
+
+def test_cleaning_wants_a_reason_or_a_plan(said, stack):
+    assert "1 function versions and 0 layers would be deleted" in said("clean", "--dry-run")
+    assert "needs a reason" in said("clean", "--json", code=1)["error"]["message"]
+    said("clean", "--reason", "the audit")
+    assert stack.invoked[-1] == (
+        "housekeeping", {"task": "daily", "actor": "user:ann", "reason": "the audit"},
+    )  # fmt: skip
+
+
+def test_a_bucket_for_anchors_has_a_lock(said, stack):
+    made = said("bootstrap", "--yes", "--anchor-bucket", "trial-anchors", "--json")[-1]
+    assert (made["name"], made["made"]) == ("trial-anchors", True)
+    rule = boto3.client("s3").get_object_lock_configuration(Bucket="trial-anchors")["ObjectLockConfiguration"]
+    assert rule["Rule"]["DefaultRetention"].items() >= {"Mode": "GOVERNANCE", "Days": 400}.items()
+    assert said("bootstrap", "--yes", "--anchor-bucket", "trial-anchors", "--json")[-1]["made"] is False
+    refused = said("bootstrap", "--yes", "--anchor-bucket", "trial-data", "--json", code=1)
+    assert refused["error"]["code"] == "no_lock"
 
 
 def first_entry() -> dict[str, Any]:
@@ -505,6 +586,29 @@ def test_a_refresh_says_what_serves(said, stack):
 # Logs --------------------------------------------------------------------------------------------
 
 
+def test_approvals_are_listed_decided_and_handed_on(said, stack):
+    (waiting,) = said("approvals", "--json")
+    assert (waiting["version"], waiting["requested_by"]) == ("aaaaaaaaaaaa", "function:pipeline")
+    stack.results["release"] = {"status": "approved", "reasons": []}
+    assert "approved: breast-cancer aaaaaaaaaaaa" in said("approvals", "approve", MODEL, "--reason", "looked at it")
+    assert stack.invoked[-1] == (
+        "release",
+        {
+            "action": "decide", "model": MODEL, "release_id": "r1", "verdict": "approved", "actor": "user:ann",
+            "reason": "looked at it",
+        },
+    )  # fmt: skip
+    assert (
+        "needs a reason" in said("approvals", "decline", MODEL, "--reason", " ", "--json", code=1)["error"]["message"]
+    )
+    link = said("approvals", "link", MODEL, "--for", "Dr. Ames", "--json")["url"]
+    key = boto3.client("ssm").get_parameter(Name="/trial/approval-key", WithDecryption=True)["Parameter"]["Value"]
+    claims = links.read(key.encode(), link.partition("?link=")[2], now=0)
+    assert (claims["release_id"], claims["name"], claims["issuer"]) == ("r1", "Dr. Ames", "user:ann")
+    wrong = said("approvals", "approve", MODEL, "--version", "b", "--reason", "x", "--json", code=1)
+    assert wrong["error"]["code"] == "not_found"
+
+
 def test_the_doctor_explains_and_repairs_with_a_reason(said, stack):
     registry = stack.bench.registry
     registry.acquire(MODEL, "train", "a-run-that-never-began", 3600)
@@ -653,7 +757,7 @@ def test_bootstrap_twice_changes_nothing(said):
 
     before = state()
     assert set(before[0]) == {
-        f"/trial/{n}" for n in ("model-layer-arn", "routes", "pseudonym-key", "signing-key", "jwks")
+        f"/trial/{n}" for n in ("model-layer-arn", "routes", "pseudonym-key", "approval-key", "signing-key", "jwks")
     }
     assert before[0]["/trial/signing-key"][2] == "SecureString"
     assert before[1] == [1]

@@ -275,3 +275,11 @@ def test_held_locks_are_listed_and_others_not(registry: Registry, clock: Clock) 
     assert (held.model, held.purpose, held.owner) == ("iris", "drift", "run-2")
     assert held.until == "2026-03-02T12:10:00+00:00"
     assert [lock.owner for lock in registry.locks("*")] == ["r1"]
+
+
+def test_a_record_by_its_id(registry: Registry) -> None:
+    kept = Record("iris", "approval", "r1", "2026-03-02T12:00:00+00:00", {"version": "v1"})
+    registry.put_record(kept)
+    assert registry.record("iris", "approval", "r1") == kept
+    assert registry.record("iris", "approval", "r2") is None
+    assert registry.record("iris", "decision", "r1") is None

@@ -12,6 +12,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from mlops.aws.alarms import CloudWatchAlarms
 from mlops.aws.serving import LambdaServing
 from mlops.errors import ConflictError, MlopsError
 from mlops.release.ports import LATEST
@@ -218,3 +219,39 @@ def test_layers_are_those_that_exist_with_their_digests(account: Account) -> Non
     assert list(account.serving.layers().items()) == [(account.first_layer, "one"), (second, "two")]
     account.lambda_.delete_layer_version(LayerName="stack-models", VersionNumber=1)
     assert account.serving.layers() == {second: "two"}
+
+
+def test_old_versions_and_layers_are_deleted_and_never_the_function(account: Account) -> None:
+    second = account.serving.publish_layer("two", "layers/two.zip")
+    account.serving.configure(second, {})
+    account.lambda_.publish_version(FunctionName="stack-predict")
+    assert [(v.version, v.layer) for v in account.serving.versions()] == [
+        (LATEST, second), ("1", account.first_layer), ("2", second),
+    ]  # fmt: skip
+    assert account.serving.aliased() == {"1"}
+    account.serving.delete_version("2")
+    account.serving.delete_version("2")
+    account.serving.delete_layer(second)
+    account.serving.delete_layer(second)
+    assert [v.version for v in account.serving.versions()] == [LATEST, "1"]
+    assert list(account.serving.layers()) == [account.first_layer]
+    for wrong in ("", LATEST, "live"):
+        with pytest.raises(ValueError, match="no published version"):
+            account.serving.delete_version(wrong)
+    with pytest.raises(ValueError, match="no version of the model layer"):
+        account.serving.delete_layer(account.runtime_layer)
+
+
+def test_alarms_that_fire_are_those_that_were_named(account: Account) -> None:
+    cloudwatch = boto3.client("cloudwatch")
+    for name in ("ours", "quiet", "another"):
+        cloudwatch.put_metric_alarm(
+            AlarmName=name, Namespace="N", MetricName="M", Statistic="Sum", Period=60, EvaluationPeriods=1,
+            Threshold=1, ComparisonOperator="GreaterThanThreshold",
+        )  # fmt: skip
+        if name != "quiet":
+            cloudwatch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="test")
+    (firing,) = CloudWatchAlarms(["ours", "quiet"], cloudwatch).firing()
+    assert firing.name == "ours"
+    assert firing.since.tzinfo is not None
+    assert CloudWatchAlarms([], cloudwatch).firing() == []

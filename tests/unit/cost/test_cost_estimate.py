@@ -121,7 +121,7 @@ def test_the_real_template_obeys_its_parameters() -> None:
     dear = estimate(str(REAL), 0, parameters={"PredictMemory": 2048, "PredictSnapStart": "PublishedVersions"})
     assert any(x.key == "lambda.snapstart_gb_seconds" for x in dear.idle_lines)
     assert any(r.kind == "AWS::Budgets::Budget" for r in read(str(REAL), {"MonthlyBudgetUsd": 10}).resources)
-    off = {f"{name}ScheduleState": "DISABLED" for name in ("Drift", "Quality", "Cost", "Retrain")}
+    off = {f"{name}ScheduleState": "DISABLED" for name in ("Drift", "Quality", "Cost", "Retrain", "Housekeeping")}
     quiet = estimate(str(REAL), 0, parameters=off)
     assert not any(x.key == "lambda.requests" for x in quiet.idle_lines)
 

@@ -17,9 +17,9 @@ from mlops.objects import version_prefix
 from mlops.registry.entities import ModelVersion
 from mlops.release.actions import Releases
 from mlops.release.modelset import ModelSet
-from mlops.release.ports import LATEST, Live, Routes, Snapshot
+from mlops.release.ports import LATEST, Firing, Live, Published, Routes, Snapshot
 from mlops.release.state import ReleaseState
-from tests.fakes import Clock, MemoryEvents, MemoryLedger, MemoryObjects, MemoryRegistry
+from tests.fakes import Clock, MemoryCallbacks, MemoryEvents, MemoryLedger, MemoryObjects, MemoryRegistry
 
 
 class MemoryServing:
@@ -31,7 +31,8 @@ class MemoryServing:
         self.sets: dict[str, dict[str, Any]] = {"layer:1": empty.document()}
         self.layers_kept: dict[str, str] = {empty.digest: "layer:1"}
         self.latest = Snapshot(LATEST, "layer:1", {}, "code-1", "r1")
-        self.versions = {"1": replace(self.latest, version="1")}
+        self.kept = {"1": replace(self.latest, version="1")}
+        self.numbers = 1
         self.alias, self.alias_revision = "1", 1
         self.parameters: tuple[str, dict[str, Any]] = ("layer:1", {})
         self.broken: set[tuple[str, str]] = set()
@@ -40,10 +41,10 @@ class MemoryServing:
         self.moves: list[str] = []
 
     def live(self) -> Live:
-        return Live(self.versions[self.alias], str(self.alias_revision))
+        return Live(self.kept[self.alias], str(self.alias_revision))
 
     def published(self, version: str) -> Snapshot | None:
-        return self.latest if version == LATEST else self.versions.get(version)
+        return self.latest if version == LATEST else self.kept.get(version)
 
     def configure(self, layer: str, routes: Routes) -> None:
         if layer not in self.sets:
@@ -54,16 +55,17 @@ class MemoryServing:
     def publish(self, latest: Snapshot, description: str) -> Snapshot:
         if latest.revision != self.latest.revision:
             raise ConflictError("changed")
-        newest = self.versions[str(len(self.versions))]
-        if newest == replace(self.latest, version=newest.version):
+        newest = self.kept.get(str(self.numbers))
+        if newest and newest == replace(self.latest, version=newest.version):
             return newest
-        number = str(len(self.versions) + 1)
-        self.versions[number] = replace(self.latest, version=number)
-        return self.versions[number]
+        self.numbers += 1
+        number = str(self.numbers)
+        self.kept[number] = replace(self.latest, version=number)
+        return self.kept[number]
 
     def invoke(self, version: str, payload: Mapping[str, Any]) -> Any:
         self.invoked.append((version, payload))
-        snapshot = self.versions[version]
+        snapshot = self.kept[version]
         held = self.sets[snapshot.layer]["models"]
         if payload["task"] == "describe":
             return {"status": "ok", "routes": snapshot.routes, "routes_error": ""}
@@ -89,6 +91,19 @@ class MemoryServing:
     def layers(self) -> dict[str, str]:
         return {arn: digest for digest, arn in self.layers_kept.items()}
 
+    def versions(self) -> list[Published]:
+        return [Published(s.version, s.layer) for s in (self.latest, *self.kept.values())]
+
+    def aliased(self) -> set[str]:
+        return {self.alias}
+
+    def delete_version(self, version: str) -> None:
+        assert version != self.alias, "Lambda refuses this"
+        self.kept.pop(version, None)
+
+    def delete_layer(self, arn: str) -> None:
+        self.layers_kept = {digest: known for digest, known in self.layers_kept.items() if known != arn}
+
     def publish_layer(self, digest: str, key: str) -> str:
         with zipfile.ZipFile(BytesIO(self.artifacts.get(key))) as archive:
             document = json.loads(archive.read("models/set.json"))
@@ -109,19 +124,30 @@ class MemoryServing:
         """`sam deploy` of new code: it reads the parameters, as the template does, and moves the alias."""
         layer, routes = self.parameters
         self.latest = Snapshot(LATEST, layer, routes, code, f"{self.latest.revision}+{code}")
-        number = str(len(self.versions) + 1)
-        self.versions[number] = replace(self.latest, version=number)
+        self.numbers += 1
+        number = str(self.numbers)
+        self.kept[number] = replace(self.latest, version=number)
         self.alias, self.alias_revision = number, self.alias_revision + 1
 
     def serves(self) -> dict[str, Any]:
         """What callers get: the live model set."""
-        models: dict[str, Any] = self.sets[self.versions[self.alias].layer]["models"]
+        models: dict[str, Any] = self.sets[self.kept[self.alias].layer]["models"]
         return models
 
     def agree(self) -> bool:
         """Alias, ``$LATEST`` and parameters say the same."""
-        live = self.versions[self.alias]
+        live = self.kept[self.alias]
         return self.latest.serves(live.layer, live.routes) and self.parameters == (live.layer, dict(live.routes))
+
+
+class MemoryAlarms:
+    """Alarms that a test lets fire."""
+
+    def __init__(self) -> None:
+        self.now: list[Firing] = []
+
+    def firing(self) -> list[Firing]:
+        return list(self.now)
 
 
 class World:
@@ -135,15 +161,26 @@ class World:
         self.data = MemoryObjects()
         self.events = MemoryEvents()
         self.serving = MemoryServing(self.artifacts)
+        self.callbacks = MemoryCallbacks()
+        self.alarms = MemoryAlarms()
         self.rules = rules or Release(steps=(0.1, 0.5), min_requests=20, min_seconds=60, max_seconds=3600)
         self.add_model("iris")
         self._captured = 0
+        self.person: Callable[[], Any] | None = None
 
     @property
     def releases(self) -> Releases:
         return Releases(
-            self.registry, self.ledger, self.serving, self.artifacts, self.data, self.events, self.clock
-        )  # fmt: skip
+            self.registry,
+            self.ledger,
+            self.serving,
+            self.artifacts,
+            self.data,
+            self.events,
+            self.clock,
+            self.callbacks,
+            self.alarms,
+        )
 
     def add_model(self, name: str, rules: Release | None = None) -> None:
         target = Target("kind", classes=("no", "yes"), positive="yes")
@@ -170,7 +207,7 @@ class World:
         """Requests answered by what is live, captured as ``predict`` and the writer do."""
         import gzip
 
-        routes = self.serving.versions[self.serving.alias].routes.get(model, {})
+        routes = self.serving.kept[self.serving.alias].routes.get(model, {})
         lines = []
         for i in range(count):
             other = [0.1, 0.9] if i < differ else [0.8, 0.2]
@@ -212,9 +249,12 @@ class World:
         """The same, one answer at a time. The transitions are those of statemachines/release.asl.json."""
         from mlops.release.dispatch import run
 
-        act = act or (lambda action, data: run(self.releases, {"action": action, "state": data}))
+        act = act or (lambda action, data: run(self.releases, call(action, data)))
         after = {
             ("prepare", "ready"): "deploy_step",
+            ("prepare", "needs_approval"): "ask",
+            ("decision", "waiting"): "ask",
+            ("decision", "approved"): "prepare",
             ("deploy_step", "deployed"): "check",
             ("check", "continue"): "check",
             ("check", "advance"): "deploy_step",
@@ -225,11 +265,14 @@ class World:
                 self.clock.forward(seconds=answer["wait_seconds"])
                 if traffic:
                     traffic(answer["steps"][answer["index"]]["name"])
+            if action == "ask":
+                yield from self._wait_for_a_person(act, answer)
+                action = "decision"
             answer = json.loads(json.dumps(act(action, answer)))
             yield answer
-            if action in ("finish", "rollback", "fail"):
+            if action in ("finish", "rollback", "fail") or answer["status"] == "declined":
                 return
-            if action == "prepare" and answer["status"] != "ready":
+            if action == "prepare" and answer["status"] not in ("ready", "needs_approval"):
                 return
             if action == "deploy_step" and answer["status"] == "busy":
                 self.clock.forward(seconds=answer["wait_seconds"])
@@ -238,6 +281,19 @@ class World:
                 action = "finish"
             else:
                 action = after.get((action, answer["status"]), "rollback")
+
+    def _wait_for_a_person(
+        self, act: Callable[[str, dict[str, Any]], dict[str, Any]], state: dict[str, Any]
+    ) -> Iterator[dict[str, Any]]:
+        """Ask, and wait for the token or an hour; ``person`` is what somebody does meanwhile."""
+        token = f"token-{state['release_id']}-{state['tries']}"
+        self.callbacks.waiting.add(token)
+        yield act("ask", {**state, "task_token": token})
+        if self.person is not None:
+            self.person()
+        if token in self.callbacks.waiting:
+            self.callbacks.waiting.remove(token)
+            self.clock.forward(hours=1)
 
 
 class Crash(Exception):
@@ -269,9 +325,15 @@ class Crashing:
         return call
 
 
+def call(action: str, state: dict[str, Any]) -> dict[str, Any]:
+    """The release function's event for one action of the machine."""
+    token = {"task_token": state["task_token"]} if action == "ask" else {}
+    return {"action": action, "state": state, **token}
+
+
 MUTATIONS = {
     "move", "promote", "acquire", "let_go", "put_record", "append", "configure", "publish", "point",
-    "publish_layer", "remember", "invoke", "put",
+    "publish_layer", "remember", "invoke", "put", "wake",
 }  # fmt: skip
 
 __all__ = ["MUTATIONS", "Crash", "Crashing", "MemoryServing", "MlopsError", "World"]

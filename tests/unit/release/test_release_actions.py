@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from mlops.contract import Gates, Release
 from mlops.errors import MlopsError
 from mlops.registry import chain
 from mlops.release.dispatch import run
+from mlops.release.ports import Firing, StorageFullError
 from tests.unit.release.fake_serving import World
 
 
@@ -185,13 +187,11 @@ def test_what_cannot_be_released_is_refused(world: World) -> None:
     assert world.run(world.start("c", release="again"))["status"] == "unchanged"
 
 
-def test_approval_means_a_person(world: World) -> None:
+def test_a_person_who_starts_a_release_by_hand_has_decided(world: World) -> None:
     contract = world.registry.contract("iris")
     assert contract is not None
     world.registry.put_contract(replace(contract, gates=Gates(approval=True)))
     world.add_version("a")
-    assert world.run(world.start("a", actor="function:pipeline"))["status"] == "refused"
-    assert statuses(world) == {"a": "candidate"}
     assert world.run(world.start("a", release="by-hand"))["status"] == "promoted"
 
 
@@ -369,3 +369,45 @@ def test_the_lock_lives_as_long_as_the_longest_wait() -> None:
         elapsed += wait
         waits += 1
     assert waits * (len(rules.steps) + 1) * 10 < 20_000, "events of an execution; 25,000 is the limit"
+
+
+def test_an_alarm_that_fires_during_a_release_stops_it(world: World) -> None:
+    world.first_champion()
+    before = world.serving.live().snapshot.version
+    world.alarms.now = [Firing("long-since", world.clock() - timedelta(days=1))]
+    world.add_version("b")
+
+    def traffic(step: str) -> None:
+        world.capture(30)
+        if step == "canary-1":
+            world.alarms.now.append(Firing("stack-ApiFaults", world.clock()))
+
+    answer = world.run(world.start("b"), traffic)
+    assert answer["status"] == "rolled_back"
+    assert answer["reasons"] == ["alarm since this release began: stack-ApiFaults"]
+    assert world.serving.live().snapshot.version == before
+    assert statuses(world)["b"] == "archived", "the alarm does not say that the version is at fault"
+    started = next(e for e in world.ledger.entries() if e.action == "release.started" and e.subject.endswith("/b"))
+    assert started.inputs["firing"] == ["long-since"]
+
+
+@pytest.mark.parametrize("operation", ["publish", "publish_layer"])
+def test_a_full_code_storage_ends_the_release_and_changes_nothing(
+    world: World, operation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.first_champion()
+    before = world.serving.live()
+    world.add_version("b")
+
+    def full(*arguments: Any) -> Any:
+        raise StorageFullError("the account's code storage is full: `mlops clean`")
+
+    monkeypatch.setattr(world.serving, operation, full)
+    answer = world.run(world.start("b"))
+    assert (answer["status"], answer["reasons"]) == (
+        "rolled_back", ["the account's code storage is full: `mlops clean`"],
+    )  # fmt: skip
+    assert world.serving.live() == before
+    assert world.serving.agree()
+    assert statuses(world) == {"a": "champion", "b": "archived"}
+    assert world.registry.holder("*", "release") is None

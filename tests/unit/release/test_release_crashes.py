@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from mlops.contract import Gates
 from mlops.registry import chain
 from mlops.release.actions import Releases
 from mlops.release.dispatch import run
 from mlops.release.manual import manual_rollback
-from tests.unit.release.fake_serving import MUTATIONS, Crash, Crashing, World
+from tests.unit.release.fake_serving import MUTATIONS, Crash, Crashing, World, call
 
 Story = Callable[[World, Callable[[], Releases]], None]
 
@@ -21,9 +24,9 @@ def crashing(world: World, counter: dict[str, int]) -> Callable[[], Releases]:
         whole = world.releases
         parts = {
             name: Crashing(getattr(whole, name), counter, MUTATIONS)
-            for name in ("registry", "ledger", "serving", "artifacts", "data", "events")
+            for name in ("registry", "ledger", "serving", "artifacts", "data", "events", "callbacks")
         }
-        return Releases(**parts, clock=whole.clock)
+        return Releases(**parts, clock=whole.clock, alarms=whole.alarms)
 
     return make
 
@@ -40,7 +43,7 @@ def again(action: Callable[[], Any]) -> Any:
 
 def walk(world: World, releases: Callable[[], Releases], version: str, traffic: Callable[[str], None]) -> None:
     def act(action: str, state: dict[str, Any]) -> dict[str, Any]:
-        return again(lambda: run(releases(), {"action": action, "state": state}))  # type: ignore[no-any-return]
+        return again(lambda: run(releases(), call(action, state)))  # type: ignore[no-any-return]
 
     list(world.walk(world.start(version), traffic, act))
 
@@ -67,6 +70,48 @@ def refused(world: World, releases: Callable[[], Releases]) -> None:
     world.add_version("b")
     world.serving.broken.add(("iris", "b"))
     walk(world, releases, "b", lambda step: None)
+
+
+def decided(world: World, releases: Callable[[], Releases], verdict: str) -> None:
+    """A person decides in the second hour; the walk goes to its end."""
+    contract = world.registry.contracts["iris"]
+    rules = replace(contract.release, steps=())
+    world.registry.put_contract(replace(contract, release=rules, gates=Gates(approval_hours=2)))
+    world.first_champion()
+    world.add_version("b")
+    hours = itertools.count()
+
+    def person() -> None:
+        if next(hours) == 1 and verdict != "never":
+            event = {
+                "action": "decide",
+                "model": "iris",
+                "release_id": "iris-b-r",
+                "verdict": verdict,
+                "actor": "user:ann",
+                "reason": "looked at",
+            }
+            answer = again(lambda: run(releases(), event))
+            assert answer["status"] == verdict
+
+    world.person = person
+
+    def act(action: str, state: dict[str, Any]) -> dict[str, Any]:
+        return again(lambda: run(releases(), call(action, state)))  # type: ignore[no-any-return]
+
+    list(world.walk(world.start("b").with_(approval=True), lambda step: world.capture(30), act))
+
+
+def approved(world: World, releases: Callable[[], Releases]) -> None:
+    decided(world, releases, "approved")
+
+
+def declined(world: World, releases: Callable[[], Releases]) -> None:
+    decided(world, releases, "declined")
+
+
+def expired(world: World, releases: Callable[[], Releases]) -> None:
+    decided(world, releases, "never")
 
 
 def by_hand(world: World, releases: Callable[[], Releases]) -> None:
@@ -100,7 +145,9 @@ def end(world: World) -> dict[str, Any]:
     }
 
 
-STORIES: list[Story] = [first, promotion, breach, refused, by_hand, by_hand_during_a_release]
+STORIES: list[Story] = [
+    first, promotion, breach, refused, by_hand, by_hand_during_a_release, approved, declined, expired,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda s: s.__name__)

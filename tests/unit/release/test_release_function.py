@@ -45,6 +45,9 @@ SCRIPTS = {
     "fail": [("prepare", "ready"), ("deploy_step", "deployed"), ("fail", "failed")],
     "manual_rollback": [("prepare", "ready"), ("deploy_step", "deployed"), ("manual_rollback", "rolled_back")],
     "refresh": [("refresh", "live")],
+    "ask": [("ask", "asked")],
+    "decision": [("ask", "asked"), ("decision", "waiting")],
+    "decide": [("ask", "asked"), ("decide", "approved"), ("decision", "approved")],
 }
 
 
@@ -59,7 +62,7 @@ def test_event_files_in_the_machines_order(world: World, name: str) -> None:
     assert world.serving.agree()
 
 
-@pytest.mark.parametrize("name", ["release", "register"])
+@pytest.mark.parametrize("name", ["release", "register", "approval", "housekeeping"])
 def test_the_functions_need_the_service_layer_only(name: str) -> None:
     code = (
         f"import sys, functions.{name}.app;"

@@ -30,11 +30,11 @@ def states(world: World) -> dict[str, str]:
 def test_back_to_the_champion_before_is_one_move_of_the_alias(world: World) -> None:
     before = world.serving.live().snapshot
     world.first_champion_again("b")
-    published, layers = len(world.serving.versions), len(world.serving.sets)
+    published, layers = len(world.serving.kept), len(world.serving.sets)
     answer = rollback(world)
     assert (answer["status"], answer["from"], answer["to"]) == ("rolled_back", "b", "a")
     assert world.serving.live().snapshot == before, "the same immutable version: the same bytes for every answer"
-    assert (len(world.serving.versions), len(world.serving.sets)) == (published, layers), "nothing was built"
+    assert (len(world.serving.kept), len(world.serving.sets)) == (published, layers), "nothing was built"
     assert states(world) == {"a": "champion", "b": "archived"}
     assert world.serving.agree()
     entry = list(world.ledger.entries())[-1]
@@ -147,9 +147,9 @@ def test_refresh_tells_predict_of_a_model_without_a_champion(world: World) -> No
     assert refresh(world)["status"] == "live"
     assert world.serving.serves()["new"] == {"champion": None, "challenger": None}
     assert world.ledger.actions()[-1] == "serving.refreshed"
-    count = len(world.serving.versions)
+    count = len(world.serving.kept)
     assert refresh(world)["status"] == "live"
-    assert len(world.serving.versions) == count
+    assert len(world.serving.kept) == count
 
 
 def test_refresh_mends_parameters_and_latest(world: World) -> None:

@@ -1,0 +1,181 @@
+"""What housekeeping puts aside and deletes, and above all what it never does."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlops.errors import MlopsError
+from mlops.registry import anchors, chain, retention
+from mlops.registry.entities import ModelVersion, Record
+from mlops.release.doctor import diagnose, examine
+from mlops.release.housekeeping import Housekeeping
+from mlops.release.manual import manual_rollback
+from tests.fakes import MemoryObjects
+from tests.unit.release.fake_serving import World
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+def day(ago: float) -> str:
+    return (NOW - timedelta(days=ago)).isoformat()
+
+
+@st.composite
+def registries(draw: st.DrawFn) -> tuple[list[ModelVersion], list[Record]]:
+    count = draw(st.integers(1, 25))
+    states = draw(
+        st.lists(st.sampled_from(["candidate", "archived", "rejected", "retired"]), min_size=count, max_size=count)
+    )
+    if draw(st.booleans()):
+        states[draw(st.integers(0, count - 1))] = "champion"
+    versions = [
+        ModelVersion("m", f"v{i}", s, day(draw(st.integers(0, 900))), "d", "c", parent_version=f"v{max(i - 1, 0)}")
+        for i, s in enumerate(states)
+    ]  # fmt: skip
+    records = [
+        Record("m", "serving", f"r{i}", day(draw(st.integers(0, 900))), {"champion": f"v{a}", "previous": f"v{b}"})
+        for i, (a, b) in enumerate(draw(st.lists(st.tuples(*[st.integers(0, count - 1)] * 2), max_size=6)))
+    ]
+    return versions, records
+
+
+@given(registries(), st.integers(0, 12))
+def test_what_is_needed_is_never_put_aside(found: tuple[list[ModelVersion], list[Record]], keep: int) -> None:
+    versions, records = found
+    policy = retention.Policy(keep_versions=keep)
+    moves = {m.version: m for m in retention.plan(versions, records, ["v0"], policy, NOW)}
+    assert "v0" not in moves, "it waits for a person"
+    by_name = {v.version: v for v in versions}
+    newest = sorted(versions, key=lambda v: (v.created_at, v.version), reverse=True)
+    retired = {v for v, m in moves.items() if m.target == "retired"}
+    assert not retired & {v.version for v in newest[:keep]}
+    for version in versions:
+        if version.state in ("champion", "retired"):
+            assert version.version not in moves
+        if version.state == "champion":
+            assert version.parent_version not in retired
+    if records:
+        last = max(records, key=lambda r: r.time)
+        assert not retired & {last.body["champion"], last.body["previous"]}
+    for record in records:
+        if record.time > day(policy.served_days):
+            assert not retired & {record.body["champion"], record.body["previous"]}
+    assert all(by_name[m.version].state == m.source for m in moves.values())
+
+
+def test_what_is_not_needed_is_put_aside() -> None:
+    versions = [ModelVersion("m", f"v{i}", "archived", day(i), "d", "c") for i in range(5)]
+    versions.append(ModelVersion("m", "old", "candidate", day(31), "d", "c"))
+    versions.append(ModelVersion("m", "new", "candidate", day(29), "d", "c"))
+    moves = retention.plan(versions, [], [], retention.Policy(keep_versions=2), NOW)
+    assert [(m.version, m.target) for m in moves] == [
+        ("v2", "retired"), ("v3", "retired"), ("v4", "retired"), ("old", "archived"),
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def world() -> World:
+    world = World()
+    for name in "abcdefgh":
+        world.first_champion_again(name) if name != "a" else world.first_champion(name)
+    return world
+
+
+def house(world: World, deployed: set[str] | None = None) -> Housekeeping:
+    world.anchorage = MemoryObjects()  # type: ignore[attr-defined]
+    return Housekeeping(
+        "stack", world.registry, world.ledger, world.serving, world.releases.approvals,
+        world.anchorage, lambda: deployed or {"1"}, world.clock,  # type: ignore[attr-defined]
+    )  # fmt: skip
+
+
+def test_old_versions_and_layers_go_and_rollback_stays_one_move(world: World) -> None:
+    before = dict(world.serving.kept)
+    layers = dict(world.serving.layers())
+    planned = house(world).run({"task": "plan"})
+    assert world.serving.kept == before, "a plan changes nothing"
+    done = house(world).run({"task": "daily"})
+    assert (done["status"], done["functions"], done["layers"]) == ("done", planned["functions"], planned["layers"])
+    assert len(world.serving.kept) == len(before) - len(done["functions"])
+    assert len(done["functions"]) > 10
+    assert len(done["layers"]) > 5
+    assert "1" in world.serving.kept, "the deployment's own"
+    assert set(world.serving.layers()) == set(layers) - set(done["layers"])
+    assert {world.serving.kept[v].layer for v in world.serving.kept} <= set(world.serving.layers())
+    known = len(world.serving.kept)
+    world.clock.forward(seconds=1)
+    answer = manual_rollback(world.releases, model="iris", actor="user:ann", reason="worse", request_id="q1")
+    assert (answer["status"], answer["to"]) == ("rolled_back", "g")
+    assert len(world.serving.kept) == known, "nothing was built"
+    world.clock.forward(seconds=1)
+    further = manual_rollback(world.releases, model="iris", actor="user:ann", reason="x", request_id="q2", to="a")
+    assert further["status"] == "rolled_back", "an older one is made again"
+    assert world.serving.serves()["iris"]["champion"] == "a"
+    found = examine(world.registry, world.ledger, world.serving, world.artifacts, lambda purpose, owner: False)
+    assert [f for f in diagnose(found) if f.code != "files_damaged"] == []
+
+
+def test_a_release_under_way_keeps_everything_that_serves(world: World) -> None:
+    world.add_version("x")
+    walk = world.walk(world.start("x"), lambda step: world.capture(1))
+    for _ in range(3):
+        next(walk)
+    before = dict(world.serving.kept)
+    assert house(world).run({"task": "daily"})["status"] == "busy"
+    assert world.serving.kept == before
+    assert list(walk)[-1]["status"] == "promoted", "it was not disturbed"
+
+
+def test_once_a_day_is_as_good_as_twice(world: World) -> None:
+    world.clock.forward(days=400)
+    world.add_version("late")
+    world.registry.put_record(
+        Record("iris", "serving", "now", world.clock().isoformat(), {"champion": "h", "previous": "g"})
+    )
+    keeper = house(world)
+    first = keeper.run({"task": "daily"})
+    assert first["anchored"]
+    assert first["moves"] == [], "the newest ten are kept"
+    head = world.ledger.head()
+    again = keeper.run({"task": "daily"})
+    assert (again["anchored"], again["functions"], again["layers"]) == (False, [], [])
+    assert world.ledger.head() == head
+    world.clock.forward(days=31)
+    moved = keeper.run({"task": "daily"})["moves"]
+    assert [(m["version"], m["target"]) for m in moved] == [("late", "archived")]
+    entry = list(world.ledger.entries())[-1]
+    assert (entry.action, entry.actor) == ("version.archived", "function:housekeeping")
+    keeper.run({"task": "daily"})
+    assert world.ledger.actions().count("version.archived") == 1
+
+
+def test_a_rewritten_chain_is_intact_in_itself_and_found_by_an_anchor(world: World) -> None:
+    keeper = house(world)
+    keeper.run({"task": "daily"})
+    kept = list(anchors.read(keeper.anchorage, "stack"))
+    entries = list(world.ledger.entries())
+    assert anchors.check(entries, kept) == []
+    forged: list[Any] = []
+    for entry in entries:
+        reason = "all was well" if entry.action == "release.started" else entry.reason
+        draft = {
+            **entry.__dict__,
+            "reason": reason,
+            "previous": forged[-1].hash if forged else chain.GENESIS,
+            "hash": "",
+        }
+        blank = type(entry)(**draft)
+        forged.append(type(entry)(**{**draft, "hash": chain.entry_hash(blank)}))
+    assert chain.verify(forged, (forged[-1].sequence, forged[-1].hash)).intact
+    assert [p.kind for p in anchors.check(forged, kept)] == ["anchor"]
+    assert "is gone" in anchors.check(forged[:3], kept)[0].message
+
+
+def test_another_task_is_refused(world: World) -> None:
+    with pytest.raises(MlopsError, match="daily or plan"):
+        house(world).run({"task": "sweep"})
