@@ -51,7 +51,7 @@ def test_labels_find_their_predictions_by_id_and_by_entity(deployed: Deployed, t
     assert found["status"] == "ok", found
     assert found["realised"] >= found["bound"]
     assert found["estimated"] is not None
-    assert b"Quality of breast-cancer" in bench.data.get(found["report_key"])
+    assert f"Quality of {MODEL}".encode() in bench.data.get(found["report_key"])
     assert bench.invoke("quality_check", request)["results"] == [found]
     entries = [e for e in bench.ledger.entries(subject=f"model/{MODEL}/") if e.action == "quality.checked"]
     assert [e.inputs["check"] for e in entries].count(found["check_id"]) == 1
