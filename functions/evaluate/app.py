@@ -10,6 +10,7 @@ from mlops.aws.ledger import DynamoLedger
 from mlops.aws.objects import S3Objects
 from mlops.aws.observe import observed
 from mlops.aws.registry import DynamoRegistry
+from mlops.evaluation.recent import StoredLabels
 from mlops.evaluation.service import Evaluate
 from mlops.settings import Settings
 
@@ -17,12 +18,13 @@ from mlops.settings import Settings
 @functools.cache
 def service() -> Evaluate:
     """The domain service with its adapters; tests replace it."""
-    settings = Settings.from_env().require("stack", "artifact_bucket", "table")
+    settings = Settings.from_env().require("stack", "data_bucket", "artifact_bucket", "table")
     return Evaluate(
         artifacts=S3Objects(settings.artifact_bucket),
         registry=DynamoRegistry(settings.table),
         ledger=DynamoLedger(settings.table, settings.stack),
         clock=lambda: datetime.now(UTC),
+        recent=StoredLabels(S3Objects(settings.data_bucket)),
     )
 
 

@@ -1,8 +1,8 @@
 """The port through which the domain sees a bucket, and the one place that knows the object keys.
 
 Two buckets exist. *data*: what users bring and what is derived from it (``incoming/``, ``datasets/``,
-``quarantine/``, ``captures/``, ``reports/``, ``scores/``). *artifacts*: what is built (``models/``, ``layers/``,
-``recipes/``).
+``quarantine/``, ``captures/``, ``labels/``, ``labelled/``, ``reports/``, ``scores/``). *artifacts*: what is built
+(``models/``, ``layers/``, ``recipes/``).
 """
 
 from __future__ import annotations
@@ -98,6 +98,11 @@ def label_prefix(model: str) -> str:
     return f"labels/{model}/"
 
 
+def labelled_key(model: str) -> str:
+    """Recent predictions with their labels, joined: what new versions are judged on besides their hold-out rows."""
+    return f"labelled/{model}/recent.npz"
+
+
 def score_prefix(model: str) -> str:
     """Predictions of batch scoring, unless a run names another place."""
     return f"scores/{model}/"
@@ -118,7 +123,8 @@ def report_prefix(kind: str, model: str = "") -> str:
 
 def version_prefix(model: str, version: str) -> str:
     """One model version: ``model.onnx``, ``manifest.json``, ``baseline.json``, ``parity.npz``,
-    ``golden.json``, ``holdout.npz``, ``training.json``, ``evaluation.json``, ``model_card.json``."""
+    ``golden.json``, ``holdout.npz``, ``trained_on.npy``, ``training.json``, ``evaluation.json``,
+    ``model_card.json``."""
     return f"models/{model}/{version}/"
 
 

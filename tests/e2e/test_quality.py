@@ -10,7 +10,8 @@ from pathlib import Path
 from local.demo import samples
 from mlops.capture.reading import read
 from mlops.data.label_file import canonical
-from mlops.objects import label_prefix
+from mlops.features.columns import Columns
+from mlops.objects import label_prefix, labelled_key
 from tests.e2e.conftest import Deployed
 from tests.e2e.models import MODEL, serving
 
@@ -53,5 +54,9 @@ def test_labels_find_their_predictions_by_id_and_by_entity(deployed: Deployed, t
     assert found["estimated"] is not None
     assert f"Quality of {MODEL}".encode() in bench.data.get(found["report_key"])
     assert bench.invoke("quality_check", request)["results"] == [found]
+    kept = Columns.load(bench.data.get(labelled_key(MODEL)))
+    assert (kept.rows, kept.names[-2:]) == (140, ("diagnosis", "time"))
+    judged = bench.invoke("evaluate", {"model": MODEL, "version": version, "run_id": "e2e-recent"})
+    assert judged["champion"] == version
     entries = [e for e in bench.ledger.entries(subject=f"model/{MODEL}/") if e.action == "quality.checked"]
     assert [e.inputs["check"] for e in entries].count(found["check_id"]) == 1

@@ -371,8 +371,9 @@ class Workbench(Parts):
             ) from error
         for name in ("model.onnx", "baseline.json", "parity.npz", "golden.json", "holdout.npz", "training.json"):
             self.artifacts.put(version_prefix(model, version) + name, _read(folder / name))
-        if (folder / RECIPE).exists():
-            self.artifacts.put(version_prefix(model, version) + RECIPE, _read(folder / RECIPE))
+        for name in ("trained_on.npy", RECIPE):  # not every version has them
+            if (folder / name).exists():
+                self.artifacts.put(version_prefix(model, version) + name, _read(folder / name))
         # The manifest goes last: with it the version is complete.
         self.artifacts.put(version_prefix(model, version) + "manifest.json", _read(folder / "manifest.json"))
         run_id = f"im-{version}-{uuid.uuid4().hex[:8]}"

@@ -17,6 +17,7 @@ from mlops.evaluation import fairness, gates, parity
 from mlops.evaluation.compare import Interval, metric_intervals
 from mlops.evaluation.gates import Check, Status
 from mlops.evaluation.metrics import Metric, Task, compute_all, metric_for
+from mlops.evaluation.recent import TRAINED_ON, learned
 from mlops.evaluation.records import decode
 from mlops.evaluation.robustness import Finding, probe
 from mlops.evaluation.scoring import ModelRefusedError, OnnxScorer
@@ -31,11 +32,12 @@ SEED = 20_260
 LATENCY_CALLS = 200
 #: Recent labelled predictions without which they say nothing.
 FEWEST_RECENT = 50
+ON_RECENT = "no_worse_on_recent_traffic"
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """The files of a version's folder that an evaluation needs; of a champion only model and manifest."""
+    """The files of a version's folder that an evaluation needs; of a champion model, manifest and rows."""
 
     manifest: Manifest
     model: bytes = field(repr=False)
@@ -116,8 +118,8 @@ def evaluate(
 ) -> Evaluation:
     """Judge a candidate. A model that cannot be judged is rejected with the reason, not an exception.
 
-    ``recent``: features and target of live predictions whose truth is known by now, and that the candidate was not
-    trained on; candidate and champion are compared on them as well.
+    ``recent``: live predictions whose truth is known by now, as :class:`mlops.evaluation.recent.RecentLabels` gives
+    them; candidate and champion are compared on those that neither was trained on.
     """
     try:
         return _Evaluator(contract, candidate, champion, recent, seconds).run()
@@ -333,15 +335,34 @@ class _Evaluator:
         return [check]
 
     def _on_recent(self, champion: Bundle, margin: float) -> list[Check]:
-        """Both models on live predictions whose truth is known."""
-        if self._recent is None or self._recent.rows < FEWEST_RECENT:
+        """Both models on live predictions whose truth is known and that neither was trained on."""
+        if self._recent is None:
             return []
+        known = self._recent.rows
+        if known < FEWEST_RECENT:
+            return [_not_on_recent(f"{known} have a known truth, and {FEWEST_RECENT} are needed")]
+        versions = (self._candidate, champion)
         try:
-            table, actual = self._usable(self._recent, "what is known of recent predictions")
+            table, actual = self._usable(self._recent, "what is known of them")
             its = self._champion_scores(champion, table)
+            seen = [learned(v.manifest, v.files, table) for v in versions]
         except ModelRefusedError as error:
-            note = f"not compared on recent predictions: {error.message}"
-            return [Check("no_worse_on_recent_traffic", True, None, None, note, effect="report")]
+            return [_not_on_recent(error.message)]
+        new = ~(seen[0] | seen[1])
+        count = int(new.sum())
+        if count < FEWEST_RECENT:
+            return [
+                _not_on_recent(
+                    f"{known} have a known truth, and {count} of them are new to both versions, which were trained on "
+                    f"the others; {FEWEST_RECENT} are needed"
+                )
+            ]
+        table, actual, its = table.take(new), actual[new], its[new]
+        days = table.columns[-1].values
+        notes = [f"captured {_day(days.min())} to {_day(days.max())}"]
+        notes += [f"{len(new) - count} that a version was trained on left out"] if count < len(new) else []
+        untold = [v.manifest.version for v in versions if TRAINED_ON not in v.files]
+        notes += [f"what {version} was trained on is not known" for version in untold]
         check, _ = gates.champion_check(
             actual,
             self._scorer(encode(self._manifest.features, table)),
@@ -351,8 +372,8 @@ class _Evaluator:
             margin=margin,
             seed=SEED,
             champion_task=task_of(champion.manifest, self._contract),
-            name="no_worse_on_recent_traffic",
-            where=f" on {len(actual)} recent predictions whose truth is known",
+            name=ON_RECENT,
+            where=f" on {count} recent predictions whose truth is known ({', '.join(notes)})",
         )
         return [check]
 
@@ -408,6 +429,14 @@ class _Evaluator:
         return json.dumps(
             {"records": records, "expected": scores.tolist()}, ensure_ascii=False, sort_keys=True, indent=1
         ).encode()
+
+
+def _not_on_recent(reason: str) -> Check:
+    return Check(ON_RECENT, True, None, None, f"not compared on recent predictions: {reason}", effect="report")
+
+
+def _day(days: float) -> str:
+    return str(np.datetime64(int(days), "D"))
 
 
 def _parity_dict(result: parity.ParityResult) -> dict[str, Any]:

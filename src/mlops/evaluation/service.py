@@ -6,30 +6,22 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from mlops.contract import Contract
 from mlops.errors import NotFoundError
 from mlops.evaluation import card
 from mlops.evaluation.evaluate import Bundle, Evaluation, evaluate
+from mlops.evaluation.recent import TRAINED_ON, RecentLabels
 from mlops.evaluation.report import render
-from mlops.features.columns import Columns
 from mlops.manifest import Manifest
 from mlops.objects import ObjectStore, version_prefix
 from mlops.registry.entities import LedgerDraft
 from mlops.registry.ports import Ledger, Registry
 
 ACTOR = "function:evaluate"
-FILES = ("parity.npz", "holdout.npz", "golden.json")
-
-
-class RecentLabels(Protocol):
-    """Labels come late; whoever joins them with captured predictions has rows that no upload has."""
-
-    def rows(self, contract: Contract, candidate: Manifest) -> Columns | None:
-        """Features and target of recent live predictions that ``candidate`` was not trained on: captured after its
-        data set was made. None when there are none."""
-        ...
+FILES = ("parity.npz", "holdout.npz", "golden.json", TRAINED_ON)
+CHAMPION_FILES = ("holdout.npz", TRAINED_ON)
 
 
 @dataclass
@@ -67,8 +59,8 @@ class Evaluate:
             raise NotFoundError(f"model '{model}' has no contract; put models/{model}.yaml in force first")
         candidate = self._bundle(model, version, FILES)
         serving = self.registry.in_state(model, "champion")
-        champion = self._bundle(model, serving.version, ("holdout.npz",)) if serving else None
-        recent = self.recent.rows(contract, candidate.manifest) if self.recent is not None else None
+        champion = self._bundle(model, serving.version, CHAMPION_FILES) if serving else None
+        recent = self.recent.rows(model) if self.recent is not None else None
         result = evaluate(contract, candidate, champion, recent=recent)
         report_key = self._store(contract, candidate.manifest, result)
         self._tell(result, run_id, contract.digest(), candidate.manifest)

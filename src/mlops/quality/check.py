@@ -26,8 +26,8 @@ from mlops.features.columns import Columns
 from mlops.features.encoding import encode, width
 from mlops.features.spec import Feature
 from mlops.manifest import Manifest
-from mlops.objects import ObjectInfo, ObjectStore, label_prefix, report_prefix, version_prefix
-from mlops.quality import report, slices
+from mlops.objects import ObjectInfo, ObjectStore, label_prefix, labelled_key, report_prefix, version_prefix
+from mlops.quality import labelled, report, slices
 from mlops.quality.calibration import calibrate
 from mlops.quality.estimate import can_estimate, expected, expected_error, learn_loss
 from mlops.quality.joining import Joined, Rows, join
@@ -41,6 +41,8 @@ KIND = "quality"
 EVENT = "QualityChecked"
 MAX_HOURS = 24.0 * 400
 SEED = 20_261
+#: A window that ended longer ago holds no recent predictions.
+RECENT = timedelta(days=1)
 
 FloatArray = npt.NDArray[np.float64]
 Reader = Callable[[ObjectStore, str, datetime, datetime], Iterable[CaptureLine]]
@@ -198,6 +200,8 @@ class QualityCheck:
             findings.metrics = compute_all(rows.actual, rows.scores, task)
             realised = _finite(metric_interval(rows.actual, rows.scores, metric, task, seed=SEED))
             _by_groups(contract, version, rows, findings)
+            if self.clock() - end <= RECENT:
+                self._hand_on(contract, manifest, rows, findings)
         estimated = gap = None
         estimate = _estimator(version, findings)
         if estimate is not None and len(joined.predictions) >= policy.min_rows:
@@ -234,6 +238,16 @@ class QualityCheck:
         )
         outcome = self._with_news(decided(outcome, metric, findings, policy.min_rows))
         return self._keep(outcome, findings, joined, f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC")
+
+    def _hand_on(self, contract: Contract, manifest: Manifest, rows: Rows, findings: Findings) -> None:
+        """Store the labelled rows for the gate that judges the next version."""
+        hidden = labelled.hidden(contract, manifest)
+        if hidden:
+            findings.notes.append(
+                f"new versions are not judged on these labels: captures do not hold '{hidden[0]}' as the model gets it"
+            )
+            return
+        self.data.put(labelled_key(contract.name), labelled.table(manifest, rows).save())
 
     def _with_news(self, outcome: Outcome) -> Outcome:
         """Degraded is news when the version's last check did not say so already."""

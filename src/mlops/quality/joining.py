@@ -34,11 +34,13 @@ class Rows:
     table : a column for every feature that was captured.
     scores : float64, (rows, classes) or (rows, 1).
     actual : int64 positions of classes, or float64; empty where there are no labels.
+    times : float64, when each was captured, in seconds since 1970; empty for rows that were not captured.
     """
 
     table: Columns
     scores: FloatArray
     actual: npt.NDArray[Any]
+    times: FloatArray = field(default_factory=lambda: np.empty(0))
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -60,6 +62,7 @@ class _Kept:
     rank: int
     features: Mapping[str, Any] = field(compare=False)
     scores: tuple[float, ...] = field(compare=False)
+    time: datetime = field(compare=False)
     value: Value = field(compare=False, default=0)
 
 
@@ -70,12 +73,14 @@ class _Sample:
         self._size = size
         self._heap: list[_Kept] = []  # a max-heap by negated rank
 
-    def offer(self, identity: str, features: Mapping[str, Any], scores: tuple[float, ...], value: Value = 0) -> None:
+    def offer(
+        self, identity: str, features: Mapping[str, Any], scores: tuple[float, ...], time: datetime, value: Value = 0
+    ) -> None:
         rank = -int.from_bytes(blake2b(identity.encode(), digest_size=8).digest())
         if len(self._heap) < self._size:
-            heapq.heappush(self._heap, _Kept(rank, features, scores, value))
+            heapq.heappush(self._heap, _Kept(rank, features, scores, time, value))
         elif rank > self._heap[0].rank:
-            heapq.heapreplace(self._heap, _Kept(rank, features, scores, value))
+            heapq.heapreplace(self._heap, _Kept(rank, features, scores, time, value))
 
     def rows(self, features: Sequence[Feature], *, classes: int, labelled: bool) -> Rows:
         kept = sorted(self._heap, reverse=True)
@@ -83,7 +88,8 @@ class _Sample:
         table = columns.select([f.name for f in features if f.name in columns])
         scores = np.array([k.scores for k in kept], dtype=np.float64).reshape(len(kept), classes or 1)
         kind = np.int64 if classes else np.float64
-        return Rows(table, scores, np.array([k.value for k in kept] if labelled else [], dtype=kind))
+        actual = np.array([k.value for k in kept] if labelled else [], dtype=kind)
+        return Rows(table, scores, actual, np.array([k.time.timestamp() for k in kept]))
 
 
 def join(
@@ -115,11 +121,11 @@ def join(
             if scores is None or len(scores) != (classes or 1):
                 continue
             seen += 1
-            predictions.offer(row.id, row.features, scores)
+            predictions.offer(row.id, row.features, scores, line.time)
             label = labels.by_id.get(row.id)
             if label is not None:
                 found.add(row.id)
-                labelled.offer(row.id, row.features, scores, label.value)
+                labelled.offer(row.id, row.features, scores, line.time, label.value)
             for i, dated in enumerate(labels.by_entity.get(row.entity, ()) if row.entity else ()):
                 _keep_latest(latest, (row.entity or "", i), dated, (line.time, row.id, row.features, scores))
     taken: dict[str, tuple[str, int]] = {}
@@ -127,8 +133,8 @@ def join(
         taken[identity] = key  # of two labels for one prediction the later one counts
     for identity, key in taken.items():
         if identity not in found:
-            _, _, values, scores = latest[key]
-            labelled.offer(identity, values, scores, labels.by_entity[key[0]][key[1]].value)
+            captured, _, values, scores = latest[key]
+            labelled.offer(identity, values, scores, captured, labels.by_entity[key[0]][key[1]].value)
     return Joined(
         predictions.rows(features, classes=classes, labelled=False),
         labelled.rows(features, classes=classes, labelled=True),

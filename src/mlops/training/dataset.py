@@ -12,6 +12,7 @@ from mlops.contract import Contract
 from mlops.errors import MlopsError
 from mlops.features.columns import Columns
 from mlops.features.encoding import Matrix, encode
+from mlops.features.hashing import feature_hash, mix
 
 
 class NotTrainableError(MlopsError):
@@ -151,22 +152,7 @@ def _order(contract: Contract, table: Columns) -> npt.NDArray[np.float64] | None
 
 def row_hash(matrix: Matrix, target: npt.NDArray[Any], seed: int) -> npt.NDArray[np.uint64]:
     """A hash of each row's content; uint64, shape (rows,). Equal rows have equal hashes, in any data set."""
-    result = np.full(len(matrix), seed, dtype=np.uint64)
-    bits = np.ascontiguousarray(matrix).view(np.uint32)
-    bits = np.where(matrix == 0, np.uint32(0), bits)  # -0.0 is 0.0
-    bits = np.where(np.isnan(matrix), np.uint32(0x7FC00000), bits)  # one pattern for every NaN
-    for i in range(matrix.shape[1]):
-        result = mix(result ^ bits[:, i].astype(np.uint64))
-    return mix(result ^ np.ascontiguousarray(target.astype(np.float64)).view(np.uint64))
-
-
-def mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), element by element."""
-    z = values + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: npt.NDArray[np.uint64] = z ^ (z >> np.uint64(31))
-    return mixed
+    return mix(feature_hash(matrix, seed) ^ np.ascontiguousarray(target.astype(np.float64)).view(np.uint64))
 
 
 def _text_hash(text: str) -> int:

@@ -16,6 +16,7 @@ import sklearn
 
 from mlops.contract import Contract
 from mlops.evaluation.metrics import Task, compute_all, metric_for
+from mlops.evaluation.recent import TRAINED_ON, trained_on
 from mlops.features.columns import Columns
 from mlops.manifest import Interval, Manifest
 from mlops.training import golden, parity
@@ -272,6 +273,7 @@ def _artifacts(
         "parity.npz": parity.pack(fitted, rows),
         "golden.json": golden.pack(contract, fitted, golden.golden_table(contract, test.table, seed)),
         "holdout.npz": test.table.select(judged_by).save(),
+        TRAINED_ON: trained_on(seen.fitted_on.matrix),
         "baseline.json": baseline_json(contract, manifest.version, seen.data, scores, importance),
     }
 

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mlops.contract import Contract
-from mlops.training.dataset import Dataset, NotTrainableError, mix, row_hash
+from mlops.features.hashing import mix
+from mlops.training.dataset import Dataset, NotTrainableError, row_hash
 
 Kind = Literal["stratified", "random", "time", "group"]
 Index = npt.NDArray[np.int64]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from moto import mock_aws
 
 from functions.evaluate import app as evaluate_app
+from functions.quality_check import app as quality_app
 from functions.train import app as train_app
 from mlops.aws.clients import client
 from mlops.aws.ledger import DynamoLedger
@@ -19,15 +22,15 @@ from mlops.aws.objects import S3Objects
 from mlops.aws.registry import DynamoRegistry
 from mlops.contract import Contract
 from mlops.errors import ConfigurationError
-from mlops.objects import part_prefix
-from mlops.registry.entities import DatasetVersion
+from mlops.objects import capture_prefix, label_prefix, part_prefix
+from mlops.registry.entities import DatasetVersion, ModelVersion
 from tests.unit.training import tables
 
 CONTEXT = SimpleNamespace(aws_request_id="request", get_remaining_time_in_millis=lambda: 900_000)
 
 
 def clear() -> None:
-    for cached in (client, train_app.service, evaluate_app.service):
+    for cached in (client, train_app.service, evaluate_app.service, quality_app.service):
         cached.cache_clear()
 
 
@@ -42,6 +45,7 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Contract]:
         "MLOPS_ARTIFACT_BUCKET": "artifacts",
         "MLOPS_TABLE": "table",
         "MLOPS_CODE_VERSION": "c0ffee",
+        "MLOPS_PSEUDONYM_KEY": "0" * 32,
     }.items():
         monkeypatch.setenv(name, value)
     clear()
@@ -75,8 +79,8 @@ def test_a_trained_version_is_accepted(stack: Contract) -> None:
 
     listed = {o.key.removeprefix(trained["prefix"]) for o in S3Objects("artifacts").list(trained["prefix"])}
     assert listed == {
-        "model.onnx", "manifest.json", "baseline.json", "parity.npz", "golden.json", "holdout.npz", "training.json",
-        "evaluation.json", "evaluation.html",
+        "model.onnx", "manifest.json", "baseline.json", "parity.npz", "golden.json", "holdout.npz", "trained_on.npy",
+        "training.json", "evaluation.json", "evaluation.html", "model_card.json", "model_card.html",
     }  # fmt: skip
     head = boto3.client("s3").head_object(Bucket="artifacts", Key=judged["report_key"])
     assert head["ContentType"] == "text/html; charset=utf-8"
@@ -86,6 +90,48 @@ def test_a_trained_version_is_accepted(stack: Contract) -> None:
     assert [e.action for e in entries] == ["version.trained", "version.evaluated"]
     stages = [r.body["stage"] for r in DynamoRegistry("table").records(stack.name, "run")]
     assert set(stages) >= {"loading", "searching", "done"}
+
+
+def test_what_became_true_of_live_predictions_judges_the_next_version(stack: Contract) -> None:
+    """Captures and labels, joined by quality_check, are the rows on which evaluate compares champion and candidate."""
+    contract = tables.contract("binary", tables.NUMBERS, families=("linear",))
+    registry, data = DynamoRegistry("table"), S3Objects("data")
+    registry.put_contract(contract)
+    versions = []
+    for seed, dataset in enumerate(("d1", "d2")):
+        data.put(
+            part_prefix(stack.name, dataset) + "columns.npz", tables.table("binary", tables.NUMBERS, 240, seed).save()
+        )
+        known = registry.current_dataset(stack.name)
+        registry.advance_dataset(DatasetVersion(stack.name, dataset, (dataset,), 240), known.version if known else None)
+        event = {"model": stack.name, "run_id": f"run-{dataset}", "dataset_version": dataset}
+        versions.append(train_app.handler(event, CONTEXT)["version"])
+    champion, candidate = versions
+    registry.put_version(ModelVersion(stack.name, champion, "candidate", "t", "d1", "c"))
+    registry.promote(stack.name, champion, None, "the first")
+
+    live, when = tables.table("binary", tables.NUMBERS, 120, seed=7), datetime.now(UTC) - timedelta(hours=1)
+    rows = [
+        {"id": f"id-{i}", "entity": None, "features": {"a": a, "b": b}, "answered": "champion", "champion": [0.5, 0.5]}
+        for i, (a, b) in enumerate(zip(live["a"].values.tolist(), live["b"].values.tolist(), strict=True))
+    ]
+    line = {
+        "kind": "mlops.capture.v1", "model": stack.name, "time": when.isoformat(), "request_id": "r", "rows": rows,
+        "champion": {"version": champion, "us": 1, "error": None},
+    }  # fmt: skip
+    key = capture_prefix(stack.name, f"{when:%Y-%m-%d}", f"{when:%H}") + "one.jsonl.gz"
+    data.put(key, gzip.compress(json.dumps(line).encode()))
+    truth = [live["y"].levels[code] for code in live["y"].values]
+    labels = (json.dumps({"inference_id": f"id-{i}", "y": y}) for i, y in enumerate(truth))
+    data.put(label_prefix(stack.name) + "labels.jsonl", "\n".join(labels).encode())
+    (found,) = quality_app.handler({"task": "check", "model": stack.name}, CONTEXT)["results"]
+    assert found["labelled"] == 120
+
+    event = {"model": stack.name, "version": candidate, "run_id": "run-d2"}
+    judged = evaluate_app.handler(event, CONTEXT)
+    (check,) = [c for c in judged["checks"] if c["name"] == "no_worse_on_recent_traffic"]
+    assert "on 120 recent predictions whose truth is known" in check["message"]
+    assert check["value"] is not None
 
 
 @pytest.mark.parametrize("app", [train_app, evaluate_app])

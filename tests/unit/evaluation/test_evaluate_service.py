@@ -13,6 +13,7 @@ import pytest
 from functions.evaluate import app
 from mlops.contract import Contract
 from mlops.errors import NotFoundError
+from mlops.evaluation.recent import TRAINED_ON, StoredLabels, learned
 from mlops.evaluation.records import decode
 from mlops.evaluation.scoring import OnnxScorer
 from mlops.evaluation.service import Evaluate
@@ -58,6 +59,9 @@ class World:
 
     def change(self, version: str, name: str, body: bytes) -> None:
         self.artifacts.put(version_prefix(MODEL, version) + name, body)
+
+    def manifest(self, version: str) -> Manifest:
+        return Manifest.from_dict(json.loads(self.file(version, "manifest.json")))
 
     def file(self, version: str, name: str) -> bytes:
         return self.artifacts.get(version_prefix(MODEL, version) + name)
@@ -121,36 +125,77 @@ def test_each_version_is_judged_by_its_own_threshold() -> None:
     assert body["gain"]["value"] == pytest.approx(body["metrics"]["f1"] - body["champion_metrics"]["f1"])
 
 
+DAY = 20_500.25  # 2026-02-16
+
+
 class Traffic:
-    """Live predictions whose truth is known."""
+    """Live predictions whose truth is known, all captured on one day."""
 
     def __init__(self, table: Columns) -> None:
-        self.table = table
+        self.table = Columns((*table.columns, Column("time", "date", np.full(table.rows, DAY))))
 
-    def rows(self, contract: Contract, candidate: Manifest) -> Columns:
-        assert candidate.model == contract.name
+    def rows(self, model: str) -> Columns:
+        assert model == MODEL
         return self.table
+
+
+def turned(table: Columns) -> Columns:
+    """The same rows with the opposite truth."""
+    return Columns((*table.columns[:-1], replace(table["y"], values=1 - table["y"].values)))
+
+
+def on_recent(result: dict[str, Any]) -> dict[str, Any]:
+    (check,) = [c for c in result["checks"] if c["name"] == "no_worse_on_recent_traffic"]
+    return check
 
 
 def test_a_challenger_that_loses_on_recent_labelled_traffic_is_rejected() -> None:
     """The world has turned around since the data set: the old champion, by luck, knows it."""
     world = World()
     table = tables.table("binary", world.contract.features, rows=400)
-    turned = Columns((*table.columns[:-1], replace(table["y"], values=1 - table["y"].values)))
-    world.champion(world.train(turned))
+    world.champion(world.train(turned(table)))
     version = world.train(table, dataset="d2")
     assert world.evaluate(version)["status"] != "rejected"
 
-    recent = tables.table("binary", world.contract.features, rows=120, seed=5)
-    recent = Columns((*recent.columns[:-1], replace(recent["y"], values=1 - recent["y"].values)))
+    recent = turned(tables.table("binary", world.contract.features, rows=120, seed=5))
     service = replace(world.service(), recent=Traffic(recent))
     result = service.run(MODEL, version, "run-2")
     assert result["status"] == "rejected"
-    assert not checks(result)["no_worse_on_recent_traffic"]
-    assert "on 120 recent predictions whose truth is known" in "; ".join(result["reasons"])
+    assert not on_recent(result)["passed"]
+    where = "on 120 recent predictions whose truth is known (captured 2026-02-16 to 2026-02-16)"
+    assert where in "; ".join(result["reasons"])
 
     few = replace(service, recent=Traffic(recent.take(np.arange(40)))).run(MODEL, version, "run-3")
-    assert "no_worse_on_recent_traffic" not in checks(few)
+    assert (on_recent(few)["passed"], on_recent(few)["effect"]) == (True, "report")
+    assert "40 have a known truth, and 50 are needed" in on_recent(few)["message"]
+    none = replace(service, recent=StoredLabels(MemoryObjects())).run(MODEL, version, "run-4")
+    assert "0 have a known truth" in on_recent(none)["message"]
+
+
+def test_recent_predictions_that_a_version_was_trained_on_do_not_count() -> None:
+    world = World()
+    old, new, fresh = (tables.table("binary", world.contract.features, rows=n, seed=n) for n in (300, 301, 70))
+    champion = world.train(old)
+    world.champion(champion)
+    version = world.train(new, dataset="d2")
+    held_out = sum(world.manifest(v).lineage["rows"]["holdout"] for v in (champion, version))
+    # The truth of the rows does not matter: even turned around they are rows that a version knows.
+    service = replace(world.service(), recent=Traffic(Columns.concat([turned(old), new, fresh])))
+    message = on_recent(service.run(MODEL, version, "run-2"))["message"]
+    assert f"on {70 + held_out} recent predictions" in message
+    assert f"{601 - held_out} that a version was trained on left out" in message
+    assert "not known" not in message
+
+    trained = np.flatnonzero(learned(world.manifest(version), {TRAINED_ON: world.file(version, TRAINED_ON)}, new))
+    known = replace(service, recent=Traffic(new.take(trained))).run(MODEL, version, "run-3")
+    assert f"{len(trained)} have a known truth, and 0 of them are new" in on_recent(known)["message"]
+
+    world.artifacts.delete(version_prefix(MODEL, champion) + TRAINED_ON)
+    assert f"what {champion} was trained on is not known" in on_recent(service.run(MODEL, version, "run-4"))["message"]
+    world.change(version, TRAINED_ON, b"no array")
+    broken = on_recent(service.run(MODEL, version, "run-5"))
+    assert (broken["effect"], broken["passed"]) == ("report", True)
+    assert f"{TRAINED_ON} of version {version} is not readable" in broken["message"]
 
 
 def test_golden_answers_and_metrics_become_those_of_onnx() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from mlops.features.columns import Column, Columns, category_column
 from mlops.features.spec import Feature
 from mlops.inference.models import load_model
 from mlops.manifest import Manifest
-from mlops.quality import slices
+from mlops.objects import labelled_key
+from mlops.quality import labelled, slices
 from mlops.quality.check import QualityCheck
 from mlops.quality.joining import Rows
 from mlops.registry.entities import ModelVersion
@@ -76,10 +78,11 @@ class World:
     def records(self, n: int, shift: float = 0.0) -> list[dict[str, Any]]:
         x, z = self.random.normal(0, 40, n) + shift, self.random.normal(0, 1, n)
         south = self.random.random(n) < 0.3
-        return [
+        rows = [
             {"x": float(a), "z": float(b), "region": "south" if s else "north", "email": "a"}
             for a, b, s in zip(x, z, south, strict=True)
         ]
+        return [{f.name: row[f.name] for f in FEATURES} for row in rows]
 
     def scores(self, records: list[dict[str, Any]]) -> np.ndarray:
         return self.model.run(self.model.parser.parse(records).matrix).astype(np.float64)
@@ -302,3 +305,33 @@ def test_nothing_is_found_where_errors_fall_anywhere() -> None:
         assert looked > 30
         alarms += bool(found)
     assert alarms <= 4
+
+
+def test_labelled_rows_are_handed_on_to_the_gate_latest_last(
+    world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labelled, "MOST", 150)
+    monkeypatch.setitem(globals(), "FEATURES", FEATURES[:3])
+    found = world()
+    records = found.traffic(200)
+    found.lines = [replace(line, time=UNTIL - timedelta(minutes=200 - i)) for i, line in enumerate(found.lines)]
+    truth = found.truth(records)
+    found.label(truth)
+    old = found.run(until=UNTIL - timedelta(days=2))
+    assert (old["labelled"], found.data.exists(labelled_key("m"))) == (200, False), "no longer recent"
+    found.run()
+    kept = Columns.load(found.data.get(labelled_key("m")))
+    assert (kept.names, kept.rows) == (("x", "z", "region", "y", "time"), 150)
+    assert kept["x"].values.tolist() == [r["x"] for r in records[50:]]
+    assert kept["y"].levels == ("no", "yes")
+    assert [kept["y"].levels[code] for code in kept["y"].values] == truth[50:]
+    last = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=float(kept["time"].values[-1]))
+    assert abs(last - (UNTIL - timedelta(minutes=1))) < timedelta(seconds=1)
+
+
+def test_rows_that_cannot_be_scored_again_are_not_handed_on(world: Callable[..., World]) -> None:
+    found = world()
+    found.label(found.truth(found.traffic()))
+    notes = found.report(found.run())["notes"]
+    assert not found.data.exists(labelled_key("m"))
+    assert any("captures do not hold 'email' as the model gets it" in note for note in notes)

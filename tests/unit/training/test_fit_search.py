@@ -63,7 +63,8 @@ def run_search(contract: Contract, table: Columns, **changes: object) -> SearchR
 def test_every_artifact_is_there_and_reads(binary: tuple[Trained, Contract, Columns]) -> None:
     result, contract, _ = binary
     assert set(result.artifacts) == {
-        "model.onnx", "parity.npz", "golden.json", "holdout.npz", "baseline.json", "training.json", "manifest.json",
+        "model.onnx", "parity.npz", "golden.json", "holdout.npz", "trained_on.npy", "baseline.json", "training.json",
+        "manifest.json",
     }  # fmt: skip
     manifest = Manifest.from_dict(json.loads(result.artifacts["manifest.json"]))
     assert manifest == result.manifest

@@ -73,7 +73,7 @@ def test_a_data_set_becomes_a_version_with_lineage(world: World) -> None:
     assert manifest.lineage["parts"] == ["p1", "p2"]
     names = [k.removeprefix(result["prefix"]) for k in world.artifacts.versions]
     assert names[-1] == "manifest.json"  # written last: it stands for a complete folder
-    assert len(names) == 7
+    assert len(names) == 8
 
 
 def test_every_part_is_used(world: World) -> None:
