@@ -1,4 +1,4 @@
-"""Rows as ingestion keeps them on disk, for tests."""
+"""Rows as ingestion keeps them on disk, and a file that has none, for tests."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from mlops.data import digests as dg
 from mlops.data.store import Rows, RowWriter
 from mlops.data.validation import Validated
 from mlops.features.columns import Columns
+
+#: A damaged file of 300 rows whose first page claims so many values that polars aborts the process.
+FATAL_PARQUET = Path(__file__).parent / "fatal.parquet"
 
 
 def stored(*batches: Columns, folder: Path | None = None, distinct: bool = True) -> Rows:

@@ -30,5 +30,5 @@ def service() -> Ingest:
 
 @observed("ingest_validate")
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """``{model, upload}`` → ``{status: accepted | partial | rejected | duplicate, rows, reasons, …}``."""
+    """``{model, upload, attempt}`` → ``{status: accepted | partial | rejected | duplicate, rows, reasons, …}``."""
     return service().run(IngestRequest.from_dict(event)).to_dict()

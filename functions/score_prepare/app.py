@@ -27,5 +27,5 @@ def service() -> Prepare:
 
 @observed("score_prepare")
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """``{run, object: {key, size, etag}}`` → ``{status: prepared, chunks, rows}`` or ``{status: failed, code, …}``."""
-    return service().run(Run.from_dict(event["run"]), SourceObject(**event["object"]))
+    """``{run, object, attempt}`` → ``{status: prepared, chunks, rows}`` or ``{status: failed, code, …}``."""
+    return service().run(Run.from_dict(event["run"]), SourceObject(**event["object"]), event.get("attempt") or 0)

@@ -59,14 +59,20 @@ class RequestError(MlopsError):
 
 @dataclass(frozen=True, slots=True)
 class IngestRequest:
-    """One upload to take in."""
+    """One upload to take in.
+
+    Attributes
+    ----------
+    attempt : how many attempts came before this one; any of them may have died of the file.
+    """
 
     model: str
     upload: Upload
+    attempt: int = 0
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> IngestRequest:
-        """From ``{model, upload: {id, bucket, key, version_id, etag, size}}``; further fields are ignored.
+        """From ``{model, upload: {id, bucket, key, version_id, etag, size}, attempt}``; further fields are ignored.
 
         Raises
         ------
@@ -85,8 +91,11 @@ class IngestRequest:
         size = upload.get("size") or 0
         if not isinstance(size, int):
             raise RequestError("the request's upload.size is not a whole number")
+        attempt = data.get("attempt") or 0
+        if not isinstance(attempt, int):
+            raise RequestError("the request's attempt is not a whole number")
         version_id, etag = str(upload.get("version_id") or ""), str(upload.get("etag") or "")
-        return cls(model, Upload(upload["id"], upload["bucket"], upload["key"], version_id, etag, size))
+        return cls(model, Upload(upload["id"], upload["bucket"], upload["key"], version_id, etag, size), attempt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +221,8 @@ class Ingest:
         refused = self._fetch(upload, path)
         if refused:
             return refused
-        checked = validate_file(path, contract, work, now=self._clock(), history=self._history(request))
+        history, suspect = self._history(request), request.attempt > 0
+        checked = validate_file(path, contract, work, now=self._clock(), history=history, suspect=suspect)
         path.unlink()  # what follows needs its room on the disk
         return checked if isinstance(checked, Rejection) else (contract, checked)
 

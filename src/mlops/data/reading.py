@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -95,6 +98,7 @@ def open_table(
     expected: Sequence[str] = (),
     optional: Sequence[str] = (),
     guess_encoding: bool = False,
+    suspect: bool = False,
 ) -> Table:
     """Find out what a file is and which columns it has.
 
@@ -103,6 +107,7 @@ def open_table(
     expected : the contract's columns.
     optional : those of them that rows of JSON Lines may leave out.
     work, guess_encoding : see :func:`mlops.data.files.prepare`.
+    suspect : a process has ended while it read this file: another one reads Parquet to its end first.
 
     Raises
     ------
@@ -111,6 +116,8 @@ def open_table(
     """
     file = prepare(path, fmt, max_bytes, work, guess_encoding=guess_encoding)
     if file.kind == "parquet":
+        if suspect:
+            _let_a_child_read(file.path)
         names = _parquet_names(file.path)
         return Table(file, names, notes=file.notes)
     if file.kind == "jsonl":
@@ -362,6 +369,45 @@ def _json_text(value: Any) -> str | None:
 
 #: What polars raises for a damaged file; a few bit patterns make its parser panic.
 _DAMAGE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+
+
+#: A child that reads a file longer than this does not come to its end: a third of what the functions have.
+CHILD_SECONDS = 300
+#: The child finds packages where this process does, also those of a function's layers.
+_CHILD = "import sys; sys.path[:] = sys.argv[2:]; from mlops.data.probe import main; main(sys.argv[1])"
+
+
+def _let_a_child_read(path: Path) -> None:
+    """Reject a file that ends the process which reads it.
+
+    Polars believes the sizes that Parquet declares. Where damage made one huge, the allocation fails, and Rust then
+    aborts the process: there is no exception to catch. Such sizes stand in the footer, in each page's header and,
+    as lengths of runs and texts, inside the compressed pages, so only reading the file finds them all. To read every
+    file twice would double the time of sound ones. So a file is read plainly first, and in a child only once a process
+    has ended over it; whatever the child can tell as an exception, the plain reading then tells again.
+    """
+    try:
+        ended = subprocess.run(  # noqa: S603 - this interpreter, and a path that this program made
+            [sys.executable, "-c", _CHILD, str(path), *sys.path],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            timeout=CHILD_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise UnreadableError(_unreadable_parquet(f"does not end within {CHILD_SECONDS} seconds")) from None
+    if ended.returncode < 0:
+        name = signal.Signals(-ended.returncode).name
+        raise UnreadableError(_unreadable_parquet(f"ends the program that reads ({name})"))
+    ended.check_returncode()  # a fault of the child's own says nothing of the file
+
+
+def _unreadable_parquet(what: str) -> Rejection:
+    return Rejection(
+        "damaged",
+        f"The Parquet file is damaged: reading it {what}. Write and upload it again; if other programs can read it, "
+        "write it with smaller row groups.",
+    )
 
 
 def _parquet_names(path: Path) -> tuple[str, ...]:

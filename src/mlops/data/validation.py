@@ -72,6 +72,7 @@ def validate_file(
     keep: bool = True,
     now: datetime | None = None,
     history: Sequence[int] = (),
+    suspect: bool = False,
 ) -> Validated | Rejection:
     """Read and check a file, in memory that does not grow with it.
 
@@ -82,6 +83,7 @@ def validate_file(
     keep : whether the accepted rows are wanted; else they are only counted, and the file is not looked at as a whole.
     now : the time, for dates in the future and old files; by default that of this machine.
     history : rows of earlier files of this model.
+    suspect : see :func:`mlops.data.reading.open_table`.
 
     Returns
     -------
@@ -97,6 +99,7 @@ def validate_file(
             work,
             expected=[c.name for c in checks],
             optional=[c.name for c in checks if c.nullable],
+            suspect=suspect,
         )
         mismatch = _schema_mismatch(table, checks, contract)
         if mismatch:

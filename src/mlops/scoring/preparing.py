@@ -74,12 +74,15 @@ class Prepare:
         self.work = work
         self.outputs = outputs
 
-    def run(self, run: Run, source: SourceObject) -> dict[str, Any]:
-        """``{status: prepared, chunks, rows}``, or ``{status: failed, code, message}`` for what no retry would mend."""
+    def run(self, run: Run, source: SourceObject, attempt: int = 0) -> dict[str, Any]:
+        """``{status: prepared, chunks, rows}``, or ``{status: failed, code, message}`` for what no retry would mend.
+
+        ``attempt``: how many attempts came before this one; any of them may have died of the file.
+        """
         body = self.artifacts.get(f"{version_prefix(run.model, run.version)}manifest.json")
         manifest = Manifest.from_dict(json.loads(body))
         try:
-            chunks, rows = self._chunks(run, source, manifest)
+            chunks, rows = self._chunks(run, source, manifest, suspect=attempt > 0)
         except UnreadableError as error:
             return self._failed(run, source, error.rejection.code, error.rejection.message)
         except (NotFoundError, ConflictError, _MissingColumnsError) as error:
@@ -92,7 +95,7 @@ class Prepare:
         self.outputs(run.output_bucket).put(key, json.dumps(failure).encode(), content_type="application/json")
         return {"status": "failed", "code": code, "message": message}
 
-    def _chunks(self, run: Run, source: SourceObject, manifest: Manifest) -> tuple[int, int]:
+    def _chunks(self, run: Run, source: SourceObject, manifest: Manifest, *, suspect: bool) -> tuple[int, int]:
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in run.file.items()}
         fmt = FileFormat(**values)
         names = [f.name for f in manifest.features]
@@ -103,7 +106,8 @@ class Prepare:
             self.sources.fetch(run.bucket, source, str(path))
             unpacked = Path(folder) / "work"
             unpacked.mkdir()
-            table = open_table(path, fmt, MAX_BYTES, unpacked, expected=[*names, *key], optional=optional)
+            expected = [*names, *key]
+            table = open_table(path, fmt, MAX_BYTES, unpacked, expected=expected, optional=optional, suspect=suspect)
             _require_columns(table, manifest)
 
             def write(readable: Table) -> tuple[int, int]:

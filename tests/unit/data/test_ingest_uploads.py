@@ -19,6 +19,7 @@ from mlops.errors import NotFoundError
 from mlops.features.columns import Columns
 from mlops.features.spec import Feature
 from tests.fakes import Clock, MemoryEvents, MemoryLedger, MemoryObjects, MemoryRegistry
+from tests.rows import FATAL_PARQUET
 
 CONTRACT = Contract(
     "shop",
@@ -369,11 +370,21 @@ def test_a_new_contract_is_told_to_begin_a_new_data_set(world: World) -> None:
         ({"upload": {"id": "x", "bucket": "b"}, "model": "m"}, "upload.key"),
         ({"upload": {"id": "x", "bucket": "b", "key": "k"}}, "no 'model'"),
         ({"upload": {"id": "x", "bucket": "b", "key": "k", "size": "many"}, "model": "m"}, "upload.size"),
+        ({"upload": {"id": "x", "bucket": "b", "key": "k"}, "model": "m", "attempt": "2"}, "attempt"),
     ],
 )
 def test_requests_that_are_none(request_: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         IngestRequest.from_dict(request_)
+
+
+def test_a_file_that_ended_the_first_attempt_is_quarantined_by_the_second(world: World) -> None:
+    body = FATAL_PARQUET.read_bytes()
+    request = replace(world.uploaded(body, key="incoming/shop/rows.parquet"), attempt=1)
+    result = world.ingest.run(request)
+    assert (result.status, [r["code"] for r in result.reasons]) == ("rejected", ["damaged"])
+    assert quarantined(world, result, "file") == body
+    assert world.ingest.run(replace(request, attempt=0)) == result
 
 
 def test_a_full_disk_is_an_outcome(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,18 +6,22 @@ import contextlib
 import gzip
 import io
 import json
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlops.contract import FileFormat
+from mlops.data import reading
 from mlops.data.outcome import Rejection, UnreadableError
 from mlops.data.reading import LINE, PROBLEM, ROW, Table, open_table, read_through
+from tests.rows import FATAL_PARQUET
 
 MAX = 10_000_000
 PLAIN = FileFormat()
@@ -303,16 +307,86 @@ SOUND = parquet(
 )
 
 
-@given(st.dictionaries(st.integers(4, len(SOUND) - 5), st.integers(0, 255), min_size=1, max_size=20))
-@settings(max_examples=150, deadline=None)
-def test_any_damage_to_parquet_is_rows_or_a_rejection(
-    tmp_path_factory: pytest.TempPathFactory, damage: dict[int, int]
-) -> None:
+def spoiled(damage: dict[int, int]) -> bytes:
     body = bytearray(SOUND)
     for position, byte in damage.items():
         body[position] = byte
-    with contextlib.suppress(UnreadableError):
-        assert rows(opened(tmp_path_factory.mktemp("parquet"), bytes(body))) is not None
+    return bytes(body)
+
+
+#: A first attempt at each of some files, in order: says which ones are done with, as rows or as a rejection.
+FIRST_ATTEMPTS = """
+import sys
+from pathlib import Path
+from mlops.contract import FileFormat
+from mlops.data.outcome import UnreadableError
+from mlops.data.reading import open_table
+for name in sys.argv[1:]:
+    try:
+        for _ in open_table(Path(name), FileFormat(), 10_000_000, Path(name).parent).batches():
+            pass
+    except UnreadableError:
+        pass
+    print(name, flush=True)
+"""
+
+
+def done_at_first(paths: list[Path]) -> int:
+    """How many files a process comes through before one of them ends it."""
+    command = [sys.executable, "-c", FIRST_ATTEMPTS, *map(str, paths)]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=300, check=False)
+    done = len(ended.stdout.split())
+    assert ended.returncode == 0 if done == len(paths) else ended.returncode < 0
+    return done
+
+
+@given(
+    st.lists(
+        st.dictionaries(st.integers(4, len(SOUND) - 5), st.integers(0, 255), min_size=1, max_size=20),
+        min_size=40,
+        max_size=40,
+    )
+)
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_damage_to_parquet_is_rows_or_a_rejection(
+    tmp_path_factory: pytest.TempPathFactory, damages: list[dict[int, int]]
+) -> None:
+    """As the pipeline reads: plainly at first; again, as a suspect, the file over which a process ended."""
+    folder = tmp_path_factory.mktemp("parquet")
+    paths = [folder / f"{i}.parquet" for i in range(len(damages))]
+    for path, damage in zip(paths, damages, strict=True):
+        path.write_bytes(spoiled(damage))
+    while (done := done_at_first(paths)) < len(paths):
+        with pytest.raises(UnreadableError) as caught:
+            open_table(paths[done], PLAIN, MAX, folder, suspect=True)
+        assert caught.value.rejection.code == "damaged"
+        paths = paths[done + 1 :]
+
+
+def test_parquet_that_ends_the_process_is_damaged(tmp_path: Path) -> None:
+    assert done_at_first([FATAL_PARQUET]) == 0
+    with pytest.raises(UnreadableError) as caught:
+        open_table(FATAL_PARQUET, PLAIN, MAX, tmp_path, suspect=True)
+    rejection = caught.value.rejection
+    assert (rejection.code, "SIGABRT" in rejection.message) == ("damaged", True)
+    assert str(FATAL_PARQUET) not in rejection.message
+
+
+def test_a_suspect_that_can_be_read_is_read(tmp_path: Path) -> None:
+    assert len(rows(opened(tmp_path, SOUND, suspect=True))) == 300
+    assert len(rows(opened(tmp_path, gzip.compress(SOUND), suspect=True))) == 300
+    assert rejected(tmp_path, b"PAR1" + b"\x15" * 60 + b"\x20\0\0\0PAR1", suspect=True).code == "damaged"
+
+
+def test_a_suspect_whose_reading_does_not_end_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "CHILD_SECONDS", 0.01)
+    assert "does not end" in rejected(tmp_path, SOUND, suspect=True).message
+
+
+def test_a_fault_of_the_child_is_not_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_CHILD", "raise SystemExit(3)")
+    with pytest.raises(subprocess.CalledProcessError):
+        opened(tmp_path, SOUND, suspect=True)
 
 
 def test_a_panic_of_the_reader_is_damage_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from mlops.inference.answers import prediction
 from mlops.inference.models import load_model
 from mlops.scoring import preparing
 from mlops.scoring.entities import Mark, Run, SourceObject
+from tests.rows import FATAL_PARQUET
 from tests.unit.inference.small_models import MIXED, MIXED_RECORD, TUMOUR, classifier, regressor
 from tests.unit.scoring.runner import BUCKET, World
 
@@ -76,6 +77,16 @@ def test_every_kind_of_file_gets_the_answers_of_the_api(price: World, name: str,
     assert [line["value"] for line in found] == pytest.approx(expected, rel=1e-6)
     assert summary["status"] == "scored"
     assert summary["rows"] == {"scored": 3, "errors": 0}
+
+
+def test_a_file_that_ended_the_first_attempt_fails_alone_in_the_second(tumour: World) -> None:
+    tumour.data.put("scoring/in/a.parquet", FATAL_PARQUET.read_bytes())
+    planned = tumour.plan()
+    (item,) = map(json.loads, tumour.data.get(planned["items_key"]).splitlines())
+    prepared = tumour.prepare.run(Run.from_dict(planned), SourceObject(**item), attempt=1)
+    assert (prepared["status"], prepared["code"]) == ("failed", "damaged")
+    summary = tumour.scoring.run({"task": "finish", "run": planned})
+    assert (summary["status"], summary["failures"][0]["code"]) == ("failed", "damaged")
 
 
 GOOD = st.builds(lambda r, c: f"{r},20.5,{c}", st.integers(0, 40), st.integers(0, 1000))

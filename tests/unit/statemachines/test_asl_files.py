@@ -25,6 +25,11 @@ TRANSIENT = {
     "Lambda.ServiceException", "Lambda.AWSLambdaException", "Lambda.SdkClientException",
     "Lambda.TooManyRequestsException",
 }  # fmt: skip
+#: What Step Functions sees of a function whose process ended, or that did not end in time. The last is the local
+#: engine's name, which AWS does not have.
+DIED = {"Runtime.ExitError", "Lambda.Unknown", "Sandbox.Timedout", "States.Timeout", "Runtime.HandlerError"}
+#: Tasks that read people's files, which may end the process: the next attempt has to know.
+READERS = ("IngestValidate", "Prepare")
 #: Tasks that call a function of another name, or something else than a function.
 CALL_OTHERS = ("Close", "RecordFailure", "StartRelease", "TrainingJob", "CollectTraining")
 END_STATES = {"Succeed", "Fail"}
@@ -92,7 +97,8 @@ def test_tasks_retry_what_is_transient_and_catch_the_rest(name: str) -> None:
     for label, state in states(name).items():
         if state["Type"] != "Task":
             continue
-        (retry,) = state["Retry"]
+        retry, *more = state["Retry"]
+        assert bool(more) == (name == "pipeline" and label in READERS), label
         assert retry["JitterStrategy"] == "FULL", label
         assert retry["BackoffRate"] > 1, label
         if label != "StartRelease":
@@ -102,6 +108,15 @@ def test_tasks_retry_what_is_transient_and_catch_the_rest(name: str) -> None:
         # A task that waits for a person is looked at every hour, should its callback be lost.
         longest = {"TrainingJob": 864_000, "AskPerson": 3600}.get(label, 910)
         assert state["TimeoutSeconds"] <= longest, label
+
+
+def test_readers_of_files_are_told_how_many_attempts_came_before() -> None:
+    objects = states("score")["Objects"]["ItemProcessor"]["States"]
+    for state in (states("pipeline")["IngestValidate"], objects["Prepare"]):
+        _, died = state["Retry"]
+        assert set(died["ErrorEquals"]) == DIED
+        assert died["MaxAttempts"] >= 1
+        assert "$states.context.State.RetryCount" in state["Arguments"]["attempt"]
 
 
 @machines
