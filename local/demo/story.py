@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -164,9 +165,8 @@ def first_uploads(story: Story) -> None:
 def first_champions(story: Story) -> None:
     with story.tell.step("Trained, exported to ONNX, judged, registered, released"):
         for name in story.data:
-            version = _until(
-                story, f"first champion of {name}", lambda n=name: story.bench.registry.in_state(n, "champion")
-            )
+            champion = partial(story.bench.registry.in_state, name, "champion")
+            version = _until(story, f"first champion of {name}", champion)
             metric = story.contracts[name].metric
             story.tell.fact(f"{name} champion", f"{version.version}, {metric} {version.metrics[metric]:.4g}")
         story.first_champion = _champion(story, CANCER)
@@ -377,7 +377,7 @@ def _captured(story: Story, model: str) -> int:
 
 
 def _announced(story: Story) -> bool:
-    return story.bench.announce(actor=ACTOR, reason="two models have a contract")["status"] == "live"
+    return bool(story.bench.announce(actor=ACTOR, reason="two models have a contract")["status"] == "live")
 
 
 def _decision_on_drift(story: Story) -> Mapping[str, Any] | None:
@@ -422,7 +422,7 @@ def _import(story: Story, model: str, rows: list[samples.Row], name: str) -> Exe
         checked = validate_file(path, contract, Path(scratch))
         if not isinstance(checked, Validated) or checked.rejection:
             raise StepError(f"{name}: the file was rejected")
-        trained = train_files(checked.columns, contract, story.work / name)
+        trained = train_files(checked.accepted.table(), contract, story.work / name)
     folder = story.work / name / trained.manifest.version
     execution = story.bench.import_model(folder, actor=ACTOR, reason=f"the demo's {name} challenger")
     return _wait(story, "gates", execution)

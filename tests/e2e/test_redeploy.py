@@ -93,15 +93,16 @@ def test_a_deployment_in_a_canary_keeps_version_and_share(deployed: Deployed, tm
     before = bench.invoke("predict:live", {"task": "describe"})
     alias_before = client("lambda").get_alias(FunctionName=f"{bench.stack}-predict", Name="live")
     stack.build("local")
-    stack.deploy(deployed.running, {**story.PARAMETERS, "CorsOrigin": "https://example.com"})
+    # A parameter that reaches the function alone: a changed API has another address on the local engine.
+    stack.deploy(deployed.running, {**story.PARAMETERS, "MaxRows": "9000"})
     after = bench.invoke("predict:live", {"task": "describe"})
     alias_after = client("lambda").get_alias(FunctionName=f"{bench.stack}-predict", Name="live")
     assert alias_after["FunctionVersion"] != alias_before["FunctionVersion"], "the deployment published nothing"
     assert after["routes"] == before["routes"]
     assert after["routes"][MODEL]["share"] == 0.5
     assert after["models"] == before["models"]
-    answer = bench.request("OPTIONS", "/predict", headers={"Origin": "https://example.com"})
-    assert answer.headers.get("access-control-allow-origin") == "https://example.com", "the new code is not live"
+    answer = bench.predict(MODEL, [{}] * 9001, token)
+    assert (answer.status, answer.body["error"]["code"]) == (413, "batch_too_large"), "the new code is not live"
 
     # And the release can still be ended by a person: the champion serves alone, as before it.
     done = bench.rollback(MODEL, actor="user:test", reason="end of the test")

@@ -411,10 +411,12 @@ class Workbench(Parts):
         while True:
             # Lines of one moment may arrive one after the other, and late: look back, and leave out what was told.
             for event in self._log_events(group, start, pattern):
-                if event["eventId"] not in seen:
+                # The local engine gives some events no id.
+                identity = event.get("eventId") or f"{event['timestamp']} {event['message']}"
+                if identity not in seen:
                     yield datetime.fromtimestamp(event["timestamp"] / 1000, tz=UTC), event["message"].rstrip("\n")
                     start = max(start, event["timestamp"] - _LATE_MS)
-                    seen.add(event["eventId"])
+                    seen.add(identity)
             if not follow:
                 return
             time.sleep(pause)
