@@ -231,10 +231,10 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """What is kept of live traffic; ``rate`` is the share of requests outside a release (all during one)."""
+    """What is kept of live traffic; ``rate`` is the share of requests outside a release (all during one). For how long
+    is the stack's parameter ``CaptureRetentionDays``."""
 
     rate: float = 1.0
-    days: int = 90
 
 
 @dataclass(frozen=True)
