@@ -312,6 +312,7 @@ class CloudWatchMeter:
     def _machine(self, book: _Book, resource: _Resource) -> None:
         states = self._client("stepfunctions")
         started = read = counted = 0
+        items = False
         for page in states.get_paginator("list_executions").paginate(stateMachineArn=resource.physical):
             for execution in page["executions"]:
                 if execution["startDate"] < book.window.start:
@@ -320,7 +321,9 @@ class CloudWatchMeter:
                     started += 1
                     if read < self._histories:
                         read += 1
-                        counted += self._transitions(execution["executionArn"])
+                        history = self._history(execution["executionArn"])
+                        counted += transitions(history)
+                        items |= "MapRunStarted" in history
             # Newest first: once a page ends before the window, the rest is older still.
             if page["executions"] and page["executions"][-1]["startDate"] < book.window.start:
                 break
@@ -329,14 +332,20 @@ class CloudWatchMeter:
         if read < started:
             basis += f", scaled to {started}"
         book.quantities.append(Quantity("stepfunctions.transitions", amount, resource.logical, basis))
+        if items:
+            what = f"steps of {resource.logical}'s items"
+            book.missing.append(
+                NotMetered(what, "each item of a Distributed Map has a history of its own, not read here")
+            )
 
-    def _transitions(self, execution: str) -> int:
+    def _history(self, execution: str) -> list[str]:
+        """Types of an execution's events."""
         pages = (
             self._client("stepfunctions")
             .get_paginator("get_execution_history")
             .paginate(executionArn=execution, includeExecutionData=False, PaginationConfig={"PageSize": 1000})
         )
-        return transitions(event["type"] for page in pages for event in page["events"])
+        return [event["type"] for page in pages for event in page["events"]]
 
     def _custom_metrics(self, book: _Book) -> None:
         if self._local:

@@ -199,7 +199,8 @@ def test_a_log_group_that_was_never_written_is_zero_bytes(stack: Callable[[str],
 
 def test_executions_are_counted_from_their_histories_and_scaled(stack: Callable[[str], Any]) -> None:
     arn = stack("stepfunctions").list_state_machines()["stateMachines"][0]["stateMachineArn"]
-    types = [{"type": "ExecutionStarted"}, {"type": "PassStateEntered"}, {"type": "SucceedStateEntered"}]
+    kinds = ("ExecutionStarted", "PassStateEntered", "MapRunStarted", "SucceedStateEntered")
+    types = [{"type": kind} for kind in kinds]
 
     class States:
         """Two executions inside the window, one after it and one before; newest first as AWS lists them."""
@@ -222,6 +223,7 @@ def test_executions_are_counted_from_their_histories_and_scaled(stack: Callable[
     assert amount(limited, "stepfunctions.transitions") == 4
     basis = next(q.basis for q in limited.quantities if q.key == "stepfunctions.transitions")
     assert basis == "2 steps in the histories of 1 executions, scaled to 2"
+    assert any(n.what.startswith("steps of ") and n.what.endswith("'s items") for n in limited.not_metered)
 
 
 def test_more_sampling_changes_only_the_basis(stack: Callable[[str], Any]) -> None:
