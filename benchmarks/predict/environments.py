@@ -130,7 +130,7 @@ def _function() -> None:
 def _model(twins: set[str]) -> set[str]:
     """Train the model and its twins; returns the names of those that failed."""
     key = (HERE / "model.py").read_bytes() + (HERE / "peers" / "fit_sklearn.py").read_bytes()
-    key += (ROOT / "src" / "mlops" / "training" / "export.py").read_bytes()
+    key += b"".join(path.read_bytes() for path in sorted((ROOT / "src" / "mlops" / "training").glob("*.py")))
     folder = CACHE / "model"
     if not is_fresh(folder, key):
         print("training the model …", file=sys.stderr, flush=True)
