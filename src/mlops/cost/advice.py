@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlops.cost.lines import Line
 from mlops.cost.money import ZERO, decimal, plain
@@ -25,6 +25,8 @@ _HEADROOM = Decimal("1.5")
 _ENOUGH = 20  # invocations sampled before memory is judged
 _CENT = Decimal("0.01")
 _BATCH = 100  # records in a request, for comparison
+#: Share of requests that meet a cold start below which nothing is worth keeping warm.
+_FEW_COLD = Decimal("0.05")
 #: Billed beside the training itself on a machine, and spot's share of the price: as in mlops.retrain.place.
 _JOB_SECONDS, _SPOT = 60, Decimal("0.4")
 _PLAN = Decimal("0.17")
@@ -224,39 +226,52 @@ def standing(facts: Facts) -> list[Advice]:
 
 def warm(facts: Facts) -> list[Advice]:
     """What keeping predict warm would cost: usually a reason not to."""
-    predict, price = facts.usage.function("predict"), facts.first("lambda.provisioned_gb_seconds")
-    if predict is None or price is None or not predict.sampled:
+    kept = _kept(facts, "lambda.provisioned_gb_seconds")
+    if kept is None:
         return []
-    cost = Decimal(predict.memory_mb) / 1024 * HOURS_PER_MONTH * 3600 * price
-    share = Decimal(predict.cold_starts) / predict.sampled
     return [
         Advice(
             "provisioned concurrency",
-            "keep none" if share < Decimal("0.05") else "weigh one provisioned instance of predict",
+            "keep none" if kept.cold < _FEW_COLD else "weigh one provisioned instance of predict",
             ZERO,
-            f"{share:.1%} of the sampled requests met a cold start",
-            f"one instance of {predict.memory_mb} MB kept ready would cost {plain(cost.quantize(_CENT))} USD a month",
+            f"{kept.cold:.1%} of the sampled requests met a cold start",
+            f"one instance of {kept.memory_mb} MB kept ready would cost {plain(kept.cost)} USD a month",
         )
     ]
 
 
 def snapshots(facts: Facts) -> list[Advice]:
     """What SnapStart would cost: a snapshot is charged while its version exists, and every restore."""
-    predict, price = facts.usage.function("predict"), facts.first("lambda.snapstart_gb_seconds")
-    if predict is None or price is None or not predict.sampled:
+    kept = _kept(facts, "lambda.snapstart_gb_seconds")
+    if kept is None:
         return []
-    cost = Decimal(predict.memory_mb) / 1024 * HOURS_PER_MONTH * 3600 * price
-    share = Decimal(predict.cold_starts) / predict.sampled
     return [
         Advice(
             "SnapStart",
-            "leave PredictSnapStart at None" if share < Decimal("0.05") else "weigh PredictSnapStart",
+            "leave PredictSnapStart at None" if kept.cold < _FEW_COLD else "weigh PredictSnapStart",
             ZERO,
-            f"{share:.1%} of the sampled requests met a cold start; old versions keep their snapshots until deleted",
-            f"one published version of {predict.memory_mb} MB would cost {plain(cost.quantize(_CENT))} USD a month to "
-            "keep, and its restores more",
+            f"{kept.cold:.1%} of the sampled requests met a cold start; old versions keep their snapshots until deleted",
+            f"one published version of {kept.memory_mb} MB would cost {plain(kept.cost)} USD a month to keep, "
+            "and its restores more",
         )
     ]
+
+
+class _Kept(NamedTuple):
+    """predict's memory held for a month: MB, USD, and the share of sampled requests that met a cold start."""
+
+    memory_mb: int
+    cost: Decimal
+    cold: Decimal
+
+
+def _kept(facts: Facts, price: str) -> _Kept | None:
+    """Nothing when predict was not sampled or the price is not known."""
+    predict, rate = facts.usage.function("predict"), facts.first(price)
+    if predict is None or rate is None or not predict.sampled:
+        return None
+    cost = Decimal(predict.memory_mb) / 1024 * HOURS_PER_MONTH * 3600 * rate
+    return _Kept(predict.memory_mb, cost.quantize(_CENT), Decimal(predict.cold_starts) / predict.sampled)
 
 
 def batching(facts: Facts) -> list[Advice]:
