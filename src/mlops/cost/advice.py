@@ -250,7 +250,8 @@ def snapshots(facts: Facts) -> list[Advice]:
             "SnapStart",
             "leave PredictSnapStart at None" if kept.cold < _FEW_COLD else "weigh PredictSnapStart",
             ZERO,
-            f"{kept.cold:.1%} of the sampled requests met a cold start; old versions keep their snapshots until deleted",
+            f"{kept.cold:.1%} of the sampled requests met a cold start; "
+            "old versions keep their snapshots until deleted",
             f"one published version of {kept.memory_mb} MB would cost {plain(kept.cost)} USD a month to keep, "
             "and its restores more",
         )
