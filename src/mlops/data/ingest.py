@@ -22,15 +22,15 @@ from typing import Any, Literal, Protocol
 from mlops.contract import Contract
 from mlops.data import report as reports
 from mlops.data import store as stored
+from mlops.data.checking import FileCheck, no_room
 from mlops.data.dataset import Growth, add_rows
-from mlops.data.files import too_large
 from mlops.data.intake import UNASSIGNED, Upload
 from mlops.data.outcome import Rejection
 from mlops.data.profile import SAMPLE_ROWS as PROFILE_ROWS
 from mlops.data.profile import profile
-from mlops.data.validation import Validated, validate_file
+from mlops.data.validation import Validated
 from mlops.data.violations import constraint_violations
-from mlops.errors import ConflictError, MlopsError, NotFoundError
+from mlops.errors import MlopsError, NotFoundError
 from mlops.objects import ObjectStore, quarantine_prefix, report_prefix
 from mlops.registry.entities import LedgerDraft, Record
 from mlops.registry.ports import Ledger, Registry
@@ -163,6 +163,7 @@ class Ingest:
         self._ledger = ledger
         self._events = events
         self._clock = clock
+        self._files = FileCheck(objects, clock)
 
     def run(self, request: IngestRequest) -> IngestResult:
         """Take one upload in; the same upload again gives the same result and no second effect.
@@ -182,7 +183,7 @@ class Ingest:
             except OSError as error:
                 if error.errno != errno.ENOSPC:
                     raise
-                result, report = self._rejected(request, [_no_room(shutil.disk_usage(folder).total)], None)
+                result, report = self._rejected(request, [no_room(shutil.disk_usage(folder).total)], None)
         mine = self._keep(result, report)
         if not mine:  # another delivery of this upload was faster; its counts are the ones that hold
             result = self._stored(request) or result
@@ -215,38 +216,13 @@ class Ingest:
                 f"There is no contract for the model '{request.model}'. Models with a contract: {known}. Write one "
                 "with 'mlops init FILE --target COLUMN' and register it, then upload the file again.",
             )
-        if upload.size > contract.checks.max_bytes:
-            return too_large(upload.size, contract.checks.max_bytes)
-        path = work / "upload"
-        refused = self._fetch(upload, path)
-        if refused:
-            return refused
-        history, suspect = self._history(request), request.attempt > 0
-        checked = validate_file(path, contract, work, now=self._clock(), history=history, suspect=suspect)
-        path.unlink()  # what follows needs its room on the disk
+        checked = self._files.examine(
+            upload, contract, work, history=self._history(request), suspect=request.attempt > 0
+        )
         return checked if isinstance(checked, Rejection) else (contract, checked)
 
-    def _fetch(self, upload: Upload, path: Path) -> Rejection | None:
-        """The very object that the event told of, as a file; or why there is none."""
-        # Without versions the ETag says whether it is still the same.
-        pinned = {"version_id": upload.version_id} if upload.version_id else {"etag": upload.etag or None}
-        try:
-            self._objects.download(upload.key, str(path), **pinned)
-        except NotFoundError:
-            return Rejection(
-                "object_missing",
-                f"The object '{upload.key}' was deleted before it was read. Upload it again if it is still wanted.",
-            )
-        except ConflictError:
-            return _changed(upload)
-        if not upload.version_id and upload.size and path.stat().st_size != upload.size:
-            return _changed(upload)
-        return None
-
     def _history(self, request: IngestRequest) -> list[int]:
-        """Rows of the model's latest files that were taken in, at most ten."""
-        bodies = [r.body for r in self._registry.records(request.model, "upload", 20) if r.id != request.upload.id]
-        return [int(b["rows"]["read"]) for b in bodies if b.get("status") in ("accepted", "partial")][:10]
+        return latest_rows(self._registry, request.model, request.upload.id)
 
     # Outcomes ---------------------------------------------------------------------------------------
 
@@ -255,22 +231,7 @@ class Ingest:
     ) -> tuple[IngestResult, dict[str, Any]]:
         upload = request.upload
         prefix = quarantine_prefix(request.model, upload.id)
-        kept = rejections[0].code not in ("object_missing", "object_changed")
-        if kept:
-            try:
-                self._objects.copy(upload.key, prefix + "file", version_id=upload.version_id or None)
-            except NotFoundError:
-                kept = False
-        reasons = [r.to_dict() for r in rejections]
-        body = {
-            "schema": "mlops.quarantine.v1",
-            "model": request.model,
-            "upload": asdict(upload),
-            "reasons": reasons,
-            "file": prefix + "file" if kept else None,
-            "time": self._clock().isoformat(),
-        }
-        self._objects.put(prefix + "reason.json", _dump(body), content_type=_JSON)
+        reasons = self._files.reject(prefix, request.model, upload, rejections)
         read = checked.read if checked else 0
         findings = [f.to_dict(read) for f in checked.findings] if checked else []
         result = IngestResult(
@@ -286,17 +247,7 @@ class Ingest:
         upload = request.upload
         apart = checked.apart
         if apart:
-            prefix = quarantine_prefix(request.model, upload.id)
-            self._objects.upload(str(checked.quarantine), prefix + "rows.jsonl", content_type="application/x-ndjson")
-            reason = {
-                "schema": "mlops.quarantine.v1",
-                "model": request.model,
-                "upload": asdict(upload),
-                "reasons": checked.reasons(),
-                "rows": prefix + "rows.jsonl",
-                "time": self._clock().isoformat(),
-            }
-            self._objects.put(prefix + "reason.json", _dump(reason), content_type=_JSON)
+            self._files.set_apart(quarantine_prefix(request.model, upload.id), request.model, upload, checked)
         findings = [f.to_dict(checked.read) for f in checked.findings]
         rows = Rows(checked.read, checked.accepted.count, apart)
         status: Status = "partial" if apart else "accepted"
@@ -431,19 +382,10 @@ class Ingest:
         }
 
 
-def _changed(upload: Upload) -> Rejection:
-    return Rejection(
-        "object_changed",
-        f"The object '{upload.key}' was overwritten before it was read. The newer file comes as an upload of its own.",
-    )
-
-
-def _no_room(disk: int) -> Rejection:
-    return Rejection(
-        "too_large",
-        f"The file, its unpacked form and its rows do not fit the {disk:,} bytes of disk that ingestion has (parameter "
-        "IngestDisk). Split it into smaller files and upload those.",
-    )
+def latest_rows(registry: Registry, model: str, but: str) -> list[int]:
+    """Rows of the model's latest uploads that were taken in, at most ten; ``but`` is not one of them."""
+    bodies = [r.body for r in registry.records(model, "upload", 20) if r.id != but]
+    return [int(b["rows"]["read"]) for b in bodies if b.get("status") in ("accepted", "partial")][:10]
 
 
 def _profile(checked: Validated, contract: Contract) -> list[dict[str, Any]]:

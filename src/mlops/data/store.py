@@ -95,6 +95,10 @@ class Rows:
             else:
                 yield values[self.chosen[start : start + BLOCK_ROWS]]
 
+    def between(self, start: int, stop: int) -> Columns:
+        """Some rows of all, by position; for rows that were not chosen."""
+        return Columns(tuple(_column(c, c.values[start:stop]) for c in self.columns))
+
     def blocks(self) -> Iterator[Columns]:
         """All columns block by block; a category has the levels that occur in the block, sorted."""
         for parts in zip(*(self.blocks_of(c) for c in self.columns), strict=True):

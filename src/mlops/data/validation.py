@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -60,8 +61,13 @@ class Validated:
 
     def reasons(self) -> list[dict[str, Any]]:
         """Why rows are kept apart, most frequent first: ``{code, column, count, message}``, no value of a cell."""
-        kept = [f for f in self.findings if f.severity != "warn"][:_REASONS]
-        return [{"code": f.code, "column": f.column, "count": f.count, "message": f.message} for f in kept]
+        return reasons_of(self.findings)
+
+
+def reasons_of(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """The reasons that findings give for keeping rows apart."""
+    kept = [f for f in findings if f.severity != "warn"][:_REASONS]
+    return [{"code": f.code, "column": f.column, "count": f.count, "message": f.message} for f in kept]
 
 
 def validate_file(
@@ -73,6 +79,7 @@ def validate_file(
     now: datetime | None = None,
     history: Sequence[int] = (),
     suspect: bool = False,
+    whole: bool = True,
 ) -> Validated | Rejection:
     """Read and check a file, in memory that does not grow with it.
 
@@ -84,6 +91,8 @@ def validate_file(
     now : the time, for dates in the future and old files; by default that of this machine.
     history : rows of earlier files of this model.
     suspect : see :func:`mlops.data.reading.open_table`.
+    whole : whether the file is all of an upload. One of many is not judged by its number of rows, nor looked at as a
+        whole: that is for all of them together.
 
     Returns
     -------
@@ -105,9 +114,8 @@ def validate_file(
         if mismatch:
             return mismatch
         numbers = _numbers(table, checks, contract)
-        return read_through(
-            table, lambda t: _Run(t, checks, contract, work, keep=keep, now=moment, history=history).result(), numbers
-        )
+        run = partial(_Run, checks=checks, contract=contract, work=work, keep=keep, now=moment, whole=whole)
+        return read_through(table, lambda t: run(t, history=history).result(), numbers)
     except UnreadableError as error:
         return error.rejection
 
@@ -180,6 +188,7 @@ class _Run:
         keep: bool,
         now: datetime,
         history: Sequence[int],
+        whole: bool,
     ) -> None:
         self._table = table
         self._checks = checks
@@ -188,6 +197,7 @@ class _Run:
         self._keep = keep
         self._now = now
         self._history = history
+        self._whole = whole
         self._rules = row_rules(contract, now.timestamp() / _DAY)
         # A folder of its own: a reading that gives up on the way leaves its files behind.
         self._folder = Path(tempfile.mkdtemp(dir=work, prefix="rows-"))
@@ -215,7 +225,7 @@ class _Run:
                 self._set_apart(repeated, quarantine)
         whole = (
             whole_file.findings(accepted, self._contract, read=self._read, now=self._now, history=self._history)
-            if self._keep
+            if self._keep and self._whole
             else []
         )
         findings = tuple(
@@ -350,15 +360,9 @@ class _Run:
         contract = self._contract
         if self._read == 0:
             return Rejection("no_rows", "The file has column names but no rows.")
-        for finding in findings:
-            if finding.severity == "reject" and finding.count > finding.max_share * self._read:
-                where = f" (first row {finding.rows[0]})" if finding.rows else ""
-                return Rejection(
-                    finding.code,
-                    f"{finding.message} in {_rows(finding.count)}{where}; the contract rejects the whole file for that "
-                    "(severity: reject).",
-                    finding.column,
-                )
+        forbidden = rejected_for(findings, self._read)
+        if forbidden:
+            return forbidden
         share = self._bad / self._read
         if share > contract.checks.max_bad_share:
             worst = next(f for f in findings if f.severity == "quarantine" and f.code != DUPLICATE)
@@ -369,13 +373,32 @@ class _Run:
                 f"({_rows(worst.count)}). If the file is right and the contract is not: {_command(contract)}",
                 worst.column,
             )
-        if accepted < contract.checks.min_rows:
+        return too_few(accepted, self._read, contract) if self._whole else None
+
+
+def rejected_for(findings: Sequence[Finding], read: int) -> Rejection | None:
+    """The rejection of an upload for what the contract says ``severity: reject`` to."""
+    for finding in findings:
+        if finding.severity == "reject" and finding.count > finding.max_share * read:
+            where = f" (first row {finding.rows[0]})" if finding.rows else ""
             return Rejection(
-                "too_few_rows",
-                f"{_rows(accepted)} of {self._read:,} can be used; the contract asks for "
-                f"{contract.checks.min_rows:,} (checks.min_rows).",
+                finding.code,
+                f"{finding.message} in {_rows(finding.count)}{where}; the contract rejects the whole file for that "
+                "(severity: reject).",
+                finding.column,
             )
+    return None
+
+
+def too_few(accepted: int, read: int, contract: Contract) -> Rejection | None:
+    """The rejection of an upload with too few good rows."""
+    if accepted >= contract.checks.min_rows:
         return None
+    return Rejection(
+        "too_few_rows",
+        f"{_rows(accepted)} of {read:,} can be used; the contract asks for {contract.checks.min_rows:,} "
+        "(checks.min_rows).",
+    )
 
 
 def _for_rules(check: ColumnCheck, values: pl.Series) -> pl.Series:

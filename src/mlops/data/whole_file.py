@@ -1,12 +1,14 @@
-"""Checks of a file as a whole: what no single row shows. They look at accepted rows and never keep a row apart.
+"""Checks of an upload as a whole: what no single row shows. They look at accepted rows and never keep a row apart.
 
 Completeness, balance of the target, contradicting labels and freshness are counted over all rows; leakage, outliers
-and rare categories over a sample (the rows with the smallest addresses: random, and the same for the same rows).
+and rare categories over a sample (the rows with the smallest addresses: random, and the same for the same rows). What
+is counted adds up: :class:`Facts` of parts make those of the whole, for an upload of many files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from statistics import median
 from typing import Any
@@ -17,7 +19,7 @@ import polars as pl
 
 from mlops.contract import Contract
 from mlops.data.outcome import KEPT, Finding
-from mlops.data.store import Rows
+from mlops.data.store import Rows, StoredColumn
 from mlops.features.columns import MISSING, Column, Columns
 
 SAMPLE_ROWS = 50_000
@@ -35,32 +37,115 @@ _BINS = 64
 Floats = npt.NDArray[np.float64]
 
 
+#: One column as it is counted: its name, its levels if it has any, and blocks of numbers or of positions among levels.
+Blocks = tuple[str, Sequence[str] | pl.Series | None, Iterable[npt.NDArray[Any]]]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is counted over all accepted rows.
+
+    Attributes
+    ----------
+    absent : rows without a value, of the columns that the contract wants complete.
+    newest : the latest timestamp, in days since 1970; None without a bound for its age.
+    classes : rows by value of a categorical target.
+    low, high : the range of a numeric target.
+    """
+
+    rows: int = 0
+    absent: dict[str, int] = field(default_factory=dict)
+    newest: float | None = None
+    classes: dict[str, int] = field(default_factory=dict)
+    low: float | None = None
+    high: float | None = None
+
+    def plus(self, other: Facts) -> Facts:
+        """Facts of both together, when no row is in both."""
+        return Facts(
+            self.rows + other.rows,
+            _added(self.absent, other.absent),
+            max((v for v in (self.newest, other.newest) if v is not None), default=None),
+            _added(self.classes, other.classes),
+            min((v for v in (self.low, other.low) if v is not None), default=None),
+            max((v for v in (self.high, other.high) if v is not None), default=None),
+        )
+
+
 def findings(rows: Rows, contract: Contract, *, read: int, now: datetime, history: Sequence[int] = ()) -> list[Finding]:
-    """What is odd about a file as a whole, with the severity that the contract gives it.
+    """What is odd about an upload as a whole, with the severity that the contract gives it.
 
     Parameters
     ----------
     rows : the accepted rows.
-    read : rows in the file.
-    history : rows of earlier files of this model, for the check of volume.
+    read : rows in the upload.
+    history : rows of earlier uploads of this model, for the check of volume.
     """
-    found = [*_volume(contract, read, history)]
+    counted = facts(((c.name, c.levels, _blocks(rows, c)) for c in rows.columns), rows.count, contract)
+    found = judged(counted, contract, read=read, now=now, history=history)
     if rows.count and rows.columns:
-        sample = rows.first(SAMPLE_ROWS)
-        found += _completeness(rows, contract)
-        found += _freshness(rows, contract, now)
         found += _contradictions(rows, contract)
         if rows.count >= MIN_ROWS:
-            found += _balance(rows, contract)
-            found += _leakage(sample, contract)
-            found += _outliers(sample, contract, rows.numbers)
-            found += _rare(sample, contract)
+            found += of_sample(rows.first(SAMPLE_ROWS), contract, rows.numbers)
+    return graded(found, contract)
+
+
+def graded(found: Iterable[Finding], contract: Contract) -> list[Finding]:
+    """Findings with the severity that the contract gives them, without those that it ignores."""
+    found = list(found)
     for finding in found:
         finding.severity = contract.checks.severity.get(finding.code, "warn")
     return [f for f in found if f.severity != "ignore"]
 
 
 # Over all rows ------------------------------------------------------------------------------------
+
+
+def facts(columns: Iterable[Blocks], rows: int, contract: Contract) -> Facts:
+    """Count what :func:`judged` asks for."""
+    absent: dict[str, int] = {}
+    classes: dict[str, int] = {}
+    newest = low = high = None
+    for name, levels, blocks in columns:
+        wanted = [name in contract.checks.completeness, name == contract.target.name]
+        dated = name == contract.timestamp and contract.checks.max_age_days is not None
+        for block in blocks if rows and (any(wanted) or dated) else ():
+            if not len(block):
+                continue
+            if wanted[0]:
+                absent[name] = absent.get(name, 0) + int(
+                    ((block == MISSING) if levels is not None else np.isnan(block)).sum()
+                )
+            if dated:
+                newest = max(float(np.nanmax(block)), newest if newest is not None else -np.inf)
+            if wanted[1] and levels is not None:
+                counts = np.bincount(block[block != MISSING], minlength=len(levels)).tolist()
+                classes = _added(classes, {n: c for n, c in zip(levels, counts, strict=True) if c})
+            elif wanted[1]:
+                low = min(float(block.min()), low if low is not None else np.inf)
+                high = max(float(block.max()), high if high is not None else -np.inf)
+    return Facts(rows, absent, newest, classes, low, high)
+
+
+def judged(
+    counted: Facts, contract: Contract, *, read: int, now: datetime, history: Sequence[int] = ()
+) -> list[Finding]:
+    """What the facts show; see :func:`findings`."""
+    found = [*_volume(contract, read, history)]
+    if counted.rows:
+        found += _completeness(counted, contract)
+        found += _freshness(counted, contract, now)
+        if counted.rows >= MIN_ROWS:
+            found += _balance(counted, contract)
+    return found
+
+
+def _blocks(rows: Rows, column: StoredColumn) -> Iterator[npt.NDArray[Any]]:
+    return (block if column.levels is None else column.positions(block) for block in rows.blocks_of(column))
+
+
+def _added(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
+    return {name: one.get(name, 0) + other.get(name, 0) for name in sorted({*one, *other})}
 
 
 def _volume(contract: Contract, read: int, history: Sequence[int]) -> Iterator[Finding]:
@@ -71,55 +156,46 @@ def _volume(contract: Contract, read: int, history: Sequence[int]) -> Iterator[F
             "volume",
             None,
             "warn",
-            f"the file has {read:,} rows; the last {len(history)} files had {usual:,.0f} (median), and the contract "
+            f"the upload has {read:,} rows; the last {len(history)} had {usual:,.0f} (median), and the contract "
             f"takes up to {bound:g} times more or fewer for usual (checks.volume_ratio)",
             count=read,
         )
 
 
-def _completeness(rows: Rows, contract: Contract) -> Iterator[Finding]:
-    for column in rows.columns:
-        needed = contract.checks.completeness.get(column.name)
-        if needed is None:
-            continue
-        absent = sum(int(_missing(block, category=column.levels is not None)) for block in rows.blocks_of(column))
-        if 1 - absent / rows.count < needed:
+def _completeness(counted: Facts, contract: Contract) -> Iterator[Finding]:
+    for name, absent in counted.absent.items():
+        needed = contract.checks.completeness[name]
+        if 1 - absent / counted.rows < needed:
             yield Finding(
                 "completeness",
-                column.name,
+                name,
                 "warn",
-                f"'{column.name}' has a value in {1 - absent / rows.count:.2%} of the good rows; the contract asks for "
+                f"'{name}' has a value in {1 - absent / counted.rows:.2%} of the good rows; the contract asks for "
                 f"{needed:.2%} (checks.completeness)",
                 count=absent,
             )
 
 
-def _missing(block: npt.NDArray[Any], *, category: bool) -> int:
-    return int((block == MISSING).sum() if category else np.isnan(block).sum())
-
-
-def _freshness(rows: Rows, contract: Contract, now: datetime) -> Iterator[Finding]:
+def _freshness(counted: Facts, contract: Contract, now: datetime) -> Iterator[Finding]:
     bound = contract.checks.max_age_days
-    column = next((c for c in rows.columns if c.name == contract.timestamp), None)
-    if bound is None or column is None:
+    if bound is None or counted.newest is None:
         return
-    newest = max(float(np.nanmax(block)) for block in rows.blocks_of(column))
-    age = now.timestamp() / 86_400 - newest
+    age = now.timestamp() / 86_400 - counted.newest
     if age > bound:
         yield Finding(
             "freshness",
-            column.name,
+            contract.timestamp,
             "warn",
-            f"the newest '{column.name}' is {age:,.1f} days old; the contract takes {bound:g} (checks.max_age_days)",
-            count=rows.count,
+            f"the newest '{contract.timestamp}' is {age:,.1f} days old; the contract takes {bound:g} "
+            "(checks.max_age_days)",
+            count=counted.rows,
         )
 
 
 def _contradictions(rows: Rows, contract: Contract) -> Iterator[Finding]:
-    """Rows that agree in key and time and disagree in the target."""
-    if not contract.key or rows.count > MAX_KEYED:
+    names = keyed_by(contract)
+    if not names or rows.count > MAX_KEYED:
         return
-    names = [*contract.key, *([contract.timestamp] if contract.timestamp else [])]
     stored = {c.name: np.concatenate([*rows.blocks_of(c)]) for c in rows.columns if c.name in names}
     target = next(c for c in rows.columns if c.name == contract.target.name)
     columns = {c.name: c for c in rows.columns}
@@ -130,19 +206,36 @@ def _contradictions(rows: Rows, contract: Contract) -> Iterator[Finding]:
             "row": np.asarray(rows.numbers),
         }
     )
-    keys = [f"k{i}" for i in range(len(names))]
+    for finding, numbers in contradictions(keyed, contract):
+        finding.rows = numbers.head(KEPT).to_list()
+        yield finding
+
+
+def keyed_by(contract: Contract) -> tuple[str, ...]:
+    """The columns that say which row is of whom and when; none without a key."""
+    return (*contract.key, *([contract.timestamp] if contract.timestamp else [])) if contract.key else ()
+
+
+def contradictions(keyed: pl.DataFrame, contract: Contract) -> Iterator[tuple[Finding, pl.Series]]:
+    """Rows that agree in key and time and disagree in the target, and where they are.
+
+    ``keyed``: a column ``row``, a column ``target``, and further ones that make the key.
+    """
+    keys = [n for n in keyed.columns if n not in ("row", "target")]
     many = keyed.group_by(keys).agg(pl.col("target").n_unique().alias("answers")).filter(pl.col("answers") > 1)
     if many.is_empty():
         return
     numbers = keyed.join(many, on=keys)["row"].sort()
-    yield Finding(
-        "conflicting_labels",
-        contract.target.name,
-        "warn",
-        f"{many.height:,} keys ({', '.join(names)}) stand in several rows with different values of "
-        f"'{contract.target.name}': which one is true?",
-        count=len(numbers),
-        rows=numbers.head(KEPT).to_list(),
+    yield (
+        Finding(
+            "conflicting_labels",
+            contract.target.name,
+            "warn",
+            f"{many.height:,} keys ({', '.join(keyed_by(contract))}) stand in several rows with different values of "
+            f"'{contract.target.name}': which one is true?",
+            count=len(numbers),
+        ),
+        numbers,
     )
 
 
@@ -151,32 +244,31 @@ def _comparable(column: Any, stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return stored if column.levels is None else column.positions(stored)
 
 
-def _balance(rows: Rows, contract: Contract) -> Iterator[Finding]:
-    column = next(c for c in rows.columns if c.name == contract.target.name)
-    if column.levels is None:
-        if max(float(b.max()) for b in rows.blocks_of(column)) == min(float(b.min()) for b in rows.blocks_of(column)):
-            yield Finding(
-                "balance", column.name, "warn", f"'{column.name}' has the same value in every row", rows.count
-            )
+def _balance(counted: Facts, contract: Contract) -> Iterator[Finding]:
+    name = contract.target.name
+    if counted.low is not None:
+        if counted.low == counted.high:
+            yield Finding("balance", name, "warn", f"'{name}' has the same value in every row", counted.rows)
         return
-    counts = np.zeros(len(column.levels), dtype=np.int64)
-    for block in rows.blocks_of(column):
-        counts += np.bincount(column.positions(block), minlength=len(counts))
-    by_name = dict(zip(column.levels.to_list(), counts.tolist(), strict=True))
-    for name in contract.target.classes:
-        count = by_name.get(name, 0)
-        if count / rows.count < contract.checks.min_class_share:
+    for level in contract.target.classes:
+        count = counted.classes.get(level, 0)
+        if count / counted.rows < contract.checks.min_class_share:
             yield Finding(
                 "balance",
-                column.name,
+                name,
                 "warn",
-                f"the class '{name}' of '{column.name}' is in {count:,} of {rows.count:,} rows; the contract asks for "
+                f"the class '{level}' of '{name}' is in {count:,} of {counted.rows:,} rows; the contract asks for "
                 f"{contract.checks.min_class_share:.2%} (checks.min_class_share)",
                 count=count,
             )
 
 
 # Over a sample ------------------------------------------------------------------------------------
+
+
+def of_sample(sample: Columns, contract: Contract, numbers: npt.NDArray[np.int64]) -> list[Finding]:
+    """What a sample of at least ``MIN_ROWS`` rows shows; ``numbers`` of its rows, in their order."""
+    return [*_leakage(sample, contract), *_outliers(sample, contract, numbers), *_rare(sample, contract)]
 
 
 def _leakage(sample: Columns, contract: Contract) -> Iterator[Finding]:

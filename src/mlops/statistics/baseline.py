@@ -297,19 +297,30 @@ def recount(baseline: Baseline, blocks: Callable[[], Iterable[Columns]]) -> Base
 
     Parameters
     ----------
-    blocks : gives all rows piece by piece; called twice.
+    blocks : gives all rows piece by piece.
     """
-    ranges: dict[str, tuple[float, float]] = {}
-    for block in blocks():
-        for column in block.columns:
-            values = column.values[np.isfinite(column.values)] if column.type != "category" else ()
-            if len(values):
-                low, high = ranges.get(column.name, (np.inf, -np.inf))
-                ranges[column.name] = min(low, float(np.min(values))), max(high, float(np.max(values)))
-    wide = tuple(axes_of.widened(a, *ranges[a.name]) if a.name in ranges else a for a in baseline.axes)
-    frame = Baseline(wide, Counts("", 0, ()))
+    frame = Baseline(baseline.axes, Counts("", 0, ()))
     counts = merge_all(frame, (accumulate(frame, block) for block in blocks()))
-    return replace(baseline, axes=wide, counts=counts)
+    return widened(replace(baseline, counts=counts))
+
+
+def widened(baseline: Baseline) -> Baseline:
+    """The baseline with its outermost edges moved to the smallest and largest value that it counted, as if it had been
+    counted on those: what lay outside joins the outermost bins."""
+    found = [_widened(a, t) for a, t in zip(baseline.axes, baseline.counts.tallies, strict=True)]
+    frame = Baseline(tuple(a for a, _ in found), Counts("", 0, ()))
+    counts = replace(baseline.counts, reference=frame.reference, tallies=tuple(t for _, t in found))
+    return replace(baseline, axes=frame.axes, counts=counts)
+
+
+def _widened(axis: Axis, tally: Tally) -> tuple[Axis, Tally]:
+    # Of infinite values nobody knows on which side they lie; where there are some, the bins stay.
+    if axis.kind != "numeric" or axis.discrete or tally.minimum is None or tally.maximum is None or tally.infinite:
+        return axis, tally
+    first, *inner = tally.counts
+    ends = [first + tally.below, *inner]
+    ends[-1] += tally.above
+    return axes_of.widened(axis, tally.minimum, tally.maximum), replace(tally, counts=tuple(ends), below=0, above=0)
 
 
 def empty(baseline: Baseline) -> Counts:

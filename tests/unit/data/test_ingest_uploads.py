@@ -391,7 +391,7 @@ def test_a_full_disk_is_an_outcome(world: World, monkeypatch: pytest.MonkeyPatch
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("mlops.data.ingest.validate_file", full)
+    monkeypatch.setattr("mlops.data.checking.validate_file", full)
     result = world.take(GOOD)
     assert (result.status, result.reasons[0]["code"]) == ("rejected", "too_large")
     assert "IngestDisk" in result.reasons[0]["message"]
