@@ -17,6 +17,7 @@ from mlops.objects import ObjectInfo
 from mlops.registry import chain
 from mlops.registry.entities import (
     TRANSITIONS,
+    Alias,
     DatasetVersion,
     LedgerDraft,
     LedgerEntry,
@@ -24,6 +25,7 @@ from mlops.registry.entities import (
     ModelVersion,
     Record,
     State,
+    Tagging,
 )
 
 
@@ -100,6 +102,8 @@ class MemoryRegistry:
         self.model_versions: dict[tuple[str, str], ModelVersion] = {}
         self.locks_kept: dict[tuple[str, str], tuple[str, datetime]] = {}
         self.kept: list[Record] = []
+        self.named: dict[tuple[str, str], Alias] = {}
+        self.tagged: dict[tuple[str, str | None], Tagging] = {}
 
     def models(self) -> list[str]:
         return sorted(self.contracts)
@@ -149,6 +153,8 @@ class MemoryRegistry:
             raise ConflictError(f"{model}/{version} cannot go from {current.state} to {target}")
         if target in ("champion", "challenger") and self.in_state(model, target):
             raise ConflictError(f"{model} has a {target} already")
+        if target == "retired" and current.aliases:
+            raise ConflictError(f"{model}/{version} has an alias")
         moved = replace(current, state=target, reason=reason, updated_at=self.clock().isoformat())
         self.model_versions[(model, version)] = moved
         return moved
@@ -164,6 +170,35 @@ class MemoryRegistry:
         if previous is not None:
             self.move(model, previous, ("champion",), "archived", f"replaced by {version}")
         return self.move(model, version, (current.state,), "champion", reason)
+
+    def alias(self, model: str, name: str) -> Alias | None:
+        return self.named.get((model, name))
+
+    def aliases(self, model: str) -> list[Alias]:
+        return [alias for (of, _), alias in sorted(self.named.items()) if of == model]
+
+    def put_alias(self, alias: Alias, before: Alias | None) -> None:
+        found = self.version(alias.model, alias.version) if alias.version else None
+        if self.alias(alias.model, alias.name) != before:
+            raise ConflictError(f"the alias '{alias.name}' was changed by somebody else")
+        if alias.version and (found is None or found.state == "retired"):
+            raise ConflictError(f"{alias.model}/{alias.version} cannot have an alias")
+        self.named[(alias.model, alias.name)] = alias
+        for key in [key for key in self.model_versions if key[0] == alias.model]:
+            names = {a.name for a in self.aliases(alias.model) if (a.model, a.version) == key}
+            self.model_versions[key] = replace(self.model_versions[key], aliases=tuple(sorted(names)))
+
+    def tagging(self, model: str, version: str | None) -> Tagging | None:
+        return self.tagged.get((model, version))
+
+    def put_tags(self, tagging: Tagging, before: Tagging | None) -> None:
+        key = (tagging.model, tagging.version)
+        if self.tagged.get(key) != before or (tagging.version and self.version(tagging.model, tagging.version) is None):
+            raise ConflictError("the tags were changed by somebody else")
+        self.tagged[key] = tagging
+        if tagging.version:
+            of = (tagging.model, tagging.version)
+            self.model_versions[of] = replace(self.model_versions[of], tags=tagging.tags)
 
     def acquire(self, model: str, purpose: str, owner: str, seconds: int) -> bool:
         held = self.locks_kept.get((model, purpose))

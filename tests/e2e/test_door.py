@@ -67,7 +67,10 @@ def test_a_scope_opens_its_routes_and_a_model_is_named(deployed: Deployed) -> No
     assert bench.predict("diabetes", [{}], narrow).status == 403
     reader = bench.token(subject="user:ana", scopes=["models:read", "audit:read"])
     models, ledger = bench.request("GET", "/models", token=reader), bench.request("GET", "/ledger", token=reader)
-    assert (models.status, ledger.status) == (200, 200)
+    versions = bench.request("GET", "/versions?query=state%3Dchampion", token=reader)
+    assert (models.status, ledger.status, versions.status) == (200, 200, 200)
+    assert {v["state"] for v in versions.body["versions"]} <= {"champion"}
+    assert bench.request("GET", "/versions", token=narrow).status == 403
     assert [m["name"] for m in models.body["models"]] == bench.registry.models()
     assert len(ledger.body["entries"]) == min(100, bench.ledger.head()[0])
     assert bench.request("GET", "/ledger", token=bench.token(subject="user:ana")).status == 403

@@ -13,6 +13,7 @@ from mlops.aws.objects import S3Objects
 from mlops.aws.registry import DynamoRegistry
 from mlops.aws.serving import LambdaServing
 from mlops.errors import MlopsError, NotFoundError
+from mlops.registry.naming import Naming
 from mlops.release.approval import Approvals
 
 
@@ -58,6 +59,11 @@ class Parts:
     def approvals(self) -> Approvals:
         """Releases that wait for a person."""
         return Approvals(self.registry, self.ledger, TaskTokens(), lambda: datetime.now(UTC))
+
+    @cached_property
+    def naming(self) -> Naming:
+        """Aliases and tags."""
+        return Naming(self.registry, self.ledger, lambda: datetime.now(UTC))
 
     @cached_property
     def anchorage(self) -> S3Objects:

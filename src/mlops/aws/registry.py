@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mlops.aws.dynamo import ConditionFailedError, Item, Table
+from mlops.aws.names import BARE, Names, model_key
 from mlops.contract import Contract
 from mlops.errors import ConflictError
 from mlops.registry.entities import TRANSITIONS, DatasetVersion, Lock, ModelVersion, Record, State
@@ -19,7 +20,7 @@ _SINGLE: tuple[State, ...] = ("champion", "challenger")
 _LOCK_RETENTION = 86_400  # seconds after its end that DynamoDB may remove a lock
 
 
-class DynamoRegistry:
+class DynamoRegistry(Names):
     """One stack's registry (:class:`mlops.registry.ports.Registry`)."""
 
     def __init__(
@@ -35,13 +36,13 @@ class DynamoRegistry:
         return [item["sk"] for item in self._table.query("MODELS", "")]
 
     def contract(self, model: str) -> Contract | None:
-        item = self._table.get(_model(model), "CONTRACT")
+        item = self._table.get(model_key(model), "CONTRACT")
         return Contract.from_dict(json.loads(item["body"])) if item else None
 
     def put_contract(self, contract: Contract) -> bool:
         """Make it the contract in force; False when it already was. Earlier ones stay, by digest."""
         digest, body = contract.digest(), json.dumps(contract.to_dict(), ensure_ascii=False)
-        key = _model(contract.name)
+        key = model_key(contract.name)
         item: Item = {"digest": digest, "body": body, "updated_at": self._now()}
         changed = f"{_ABSENT} OR #digest <> :digest"
         try:
@@ -57,12 +58,12 @@ class DynamoRegistry:
     # Data sets ----------------------------------------------------------------------------------
 
     def current_dataset(self, model: str) -> DatasetVersion | None:
-        item = self._table.get(_model(model), "DATASET")
+        item = self._table.get(model_key(model), "DATASET")
         return _dataset(item) if item else None
 
     def advance_dataset(self, new: DatasetVersion, expected: str | None) -> None:
         """Make ``new`` current if ``expected`` (None: no data set yet) still is; else ConflictError."""
-        key = _model(new.model)
+        key = model_key(new.model)
         item: Item = {"version": new.version, "body": json.dumps(asdict(new), ensure_ascii=False)}
         condition, values = (_ABSENT, {}) if expected is None else ("#version = :expected", {":expected": expected})
         try:
@@ -77,9 +78,10 @@ class DynamoRegistry:
 
     def put_version(self, version: ModelVersion) -> bool:
         """Add a version. False, and no change, when it is registered already."""
-        body = {f.name: getattr(version, f.name) for f in fields(version) if f.name not in _VERSION_COLUMNS}
+        apart = (*_VERSION_COLUMNS, *_NAMES)
+        body = {f.name: getattr(version, f.name) for f in fields(version) if f.name not in apart}
         body["metrics"] = dict(version.metrics)
-        key = _model(version.model)
+        key = model_key(version.model)
         item: Item = {
             "pk": key,
             "sk": f"VERSION#{version.version}",
@@ -98,18 +100,18 @@ class DynamoRegistry:
         return True
 
     def version(self, model: str, version: str) -> ModelVersion | None:
-        item = self._table.get(_model(model), f"VERSION#{version}")
+        item = self._table.get(model_key(model), f"VERSION#{version}")
         return _version(item) if item else None
 
     def versions(self, model: str) -> list[ModelVersion]:
         """All versions, newest first."""
-        found = [_version(item) for item in self._table.query(_model(model), "VERSION#")]
+        found = [_version(item) for item in self._table.query(model_key(model), "VERSION#")]
         return sorted(found, key=lambda v: (v.created_at, v.version), reverse=True)
 
     def in_state(self, model: str, state: State) -> ModelVersion | None:
         """The newest version in a state; there is at most one champion and one challenger."""
         if state in _SINGLE:
-            pointer = self._table.get(_model(model), f"STATE#{state}")
+            pointer = self._table.get(model_key(model), f"STATE#{state}")
             return self.version(model, pointer["version"]) if pointer else None
         return next((v for v in self.versions(model) if v.state == state), None)
 
@@ -144,7 +146,7 @@ class DynamoRegistry:
 
     def _change(self, model: str, changes: Sequence[tuple[ModelVersion, ModelVersion]]) -> None:
         """Several versions of one model change state together. Pointers follow, one write for each."""
-        key = _model(model)
+        key = model_key(model)
         writes: list[Item] = []
         given: dict[State, str] = {}
         taken: dict[State, str] = {}
@@ -153,7 +155,11 @@ class DynamoRegistry:
                 raise ConflictError(f"{model}/{old.version} cannot go from {old.state} to {new.state}")
             values = {"state": new.state, "reason": new.reason, "updated_at": new.updated_at}
             sort_key = f"VERSION#{old.version}"
-            writes.append(self._table.update(key, sort_key, values, "#state = :old", {":old": old.state}))
+            condition: str = "#state = :old"
+            held: Item = {":old": old.state}
+            if new.state == "retired":  # what somebody calls by a name is in use
+                condition, held = f"{condition} AND {BARE}", {**held, ":bare": ""}
+            writes.append(self._table.update(key, sort_key, values, condition, held))
             if new.state in _SINGLE:
                 given[new.state] = new.version
             if old.state in _SINGLE:
@@ -180,7 +186,7 @@ class DynamoRegistry:
         """Take the lock ``purpose`` for ``seconds``. True when ``owner`` holds it now (again)."""
         now = self._clock().timestamp()
         item: Item = {
-            "pk": _model(model),
+            "pk": model_key(model),
             "sk": f"LOCK#{purpose}",
             "owner": owner,
             "until": round((now + seconds) * 1000),
@@ -197,13 +203,13 @@ class DynamoRegistry:
         """Free a lock; nothing happens when ``owner`` does not hold it."""
         try:
             self._table.write(
-                self._table.delete(_model(model), f"LOCK#{purpose}", "#owner = :owner", {":owner": owner})
+                self._table.delete(model_key(model), f"LOCK#{purpose}", "#owner = :owner", {":owner": owner})
             )
         except ConditionFailedError:
             return
 
     def holder(self, model: str, purpose: str) -> str | None:
-        item = self._table.get(_model(model), f"LOCK#{purpose}")
+        item = self._table.get(model_key(model), f"LOCK#{purpose}")
         return str(item["owner"]) if item and item["until"] > self._clock().timestamp() * 1000 else None
 
     def locks(self, model: str) -> list[Lock]:
@@ -211,7 +217,7 @@ class DynamoRegistry:
         now = self._clock().timestamp() * 1000
         return [
             Lock(model, item["sk"].removeprefix("LOCK#"), item["owner"], _iso(item["until"]))
-            for item in self._table.query(_model(model), "LOCK#")
+            for item in self._table.query(model_key(model), "LOCK#")
             if item["until"] > now
         ]
 
@@ -219,7 +225,7 @@ class DynamoRegistry:
 
     def put_record(self, record: Record) -> bool:
         """Keep a record. False, and no change, when its id exists for that model and kind."""
-        key = _model(record.model)
+        key = model_key(record.model)
         sort_key = f"RECORD#{record.kind}#{_sortable(record.time)}#{record.id}"
         body = json.dumps(dict(record.body), ensure_ascii=False, sort_keys=True)
         try:
@@ -235,13 +241,13 @@ class DynamoRegistry:
 
     def record(self, model: str, kind: str, record_id: str) -> Record | None:
         """One record by its id."""
-        marker = self._table.get(_model(model), f"RECORDID#{kind}#{record_id}")
-        item = self._table.get(_model(model), marker["record"]) if marker else None
+        marker = self._table.get(model_key(model), f"RECORDID#{kind}#{record_id}")
+        item = self._table.get(model_key(model), marker["record"]) if marker else None
         return _record(model, item) if item else None
 
     def records(self, model: str, kind: str, limit: int = 50) -> list[Record]:
         """Newest first."""
-        found = self._table.query(_model(model), f"RECORD#{kind}#", newest_first=True, limit=limit)
+        found = self._table.query(model_key(model), f"RECORD#{kind}#", newest_first=True, limit=limit)
         return [_record(model, item) for item in found]
 
     def _now(self) -> str:
@@ -249,14 +255,16 @@ class DynamoRegistry:
 
 
 _VERSION_COLUMNS = ("model", "version", "state", "created_at", "reason", "updated_at")
-
-
-def _model(model: str) -> str:
-    return f"MODEL#{model}"
+_NAMES = ("aliases", "tags")
 
 
 def _version(item: Item) -> ModelVersion:
-    return ModelVersion(**{name: item[name] for name in _VERSION_COLUMNS}, **json.loads(item["body"]))
+    return ModelVersion(
+        **{name: item[name] for name in _VERSION_COLUMNS},
+        **json.loads(item["body"]),
+        aliases=tuple(item.get("aliases", "").split()),
+        tags=json.loads(item.get("tags", "{}")),
+    )
 
 
 def _record(model: str, item: Item) -> Record:

@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from mlops.cli.app import Session, session
+from mlops.cli.naming import version_of
 from mlops.cli.output import when
 from mlops.errors import MlopsError
+from mlops.release.approval import Waiting
 
 approvals_app = typer.Typer(
     help="Releases that wait for a person's decision: list (when nothing else is said), decide."
@@ -16,7 +18,7 @@ approvals_app = typer.Typer(
 
 Model = Annotated[str, typer.Argument(help="Name of the model.")]
 Reason = Annotated[str, typer.Option(help="Why; kept in the ledger.")]
-Version = Annotated[str | None, typer.Option(help="The version, where several wait.")]
+Version = Annotated[str | None, typer.Option(help="The version, where several wait; an alias will do.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -75,17 +77,22 @@ def link(
     current = session(context)
     if not name.strip():
         raise MlopsError("a link needs the name of the person who decides: --for NAME", code="actor_required")
-    waiting = current.workbench.approvals.only(model, version)
+    waiting = _waiting(current, model, version)
     made = current.workbench.approval_link(waiting, name=name.strip(), issuer=current.actor)
     current.out.result({"url": made, "release_id": waiting.release_id, "expires": waiting.deadline})
     current.out.say(made)
     current.out.note(f"good until {when(waiting.deadline)} UTC, for {name.strip()}")
 
 
+def _waiting(current: Session, model: str, version: str | None) -> Waiting:
+    """The release that is decided about."""
+    return current.workbench.approvals.only(model, version_of(current, model, version).version if version else None)
+
+
 def _decide(current: Session, model: str, version: str | None, verdict: str, reason: str) -> int:
     if not reason.strip():
         raise MlopsError("a decision needs a reason: --reason 'why'", code="reason_required")
-    waiting = current.workbench.approvals.only(model, version)
+    waiting = _waiting(current, model, version)
     done = current.workbench.decide(waiting, verdict, actor=current.actor, reason=reason)
     current.out.result(done)
     told = "; ".join(done.get("reasons", []))

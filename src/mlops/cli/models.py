@@ -10,25 +10,28 @@ from typing import Annotated, Any
 
 import typer
 
+from mlops.cli import naming
 from mlops.cli.app import Session, session
 from mlops.cli.data import must_exist
+from mlops.cli.naming import A_VERSION, called, known, version_of
 from mlops.cli.output import when
 from mlops.cli.runs import wait_for
-from mlops.errors import MlopsError, NotFoundError
+from mlops.errors import MlopsError
 
 models_app = typer.Typer(
-    help="Versions of models: list (when nothing else is said), show, card, compare, wrap, import."
+    help="Versions of models: list (when nothing else is said), search, show, card, compare, alias, tag, wrap, import."
 )
 
 Reason = Annotated[str, typer.Option(help="Why; kept in the ledger.")]
 Model = Annotated[str, typer.Argument(help="Name of the model.")]
-Version = Annotated[str, typer.Argument(help="A version, as `mlops models list` names it.")]
+Version = Annotated[str, typer.Argument(help=A_VERSION)]
 TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 Wait = Annotated[bool, typer.Option(help="Wait until it has ended, and show where it is.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the parser."""
+    naming.register(models_app)
     app.add_typer(models_app, name="models", rich_help_panel="Models")
     for name, command in (
         ("train", train), ("release", release), ("rollback", rollback),
@@ -39,7 +42,7 @@ def register(app: typer.Typer) -> None:
 
 @models_app.callback(invoke_without_command=True)
 def models(context: typer.Context) -> None:
-    """Versions of models: list (when nothing else is said), show, card, compare, wrap, import."""
+    """Versions of models: list (when nothing else is said), search, show, card, compare, alias, tag, wrap, import."""
     if context.invoked_subcommand is None:
         list_(context, model=None)
 
@@ -57,9 +60,9 @@ def list_(
     current.out.result(found)
     current.out.table(
         "versions",
-        ["model", "version", "state", "created", "data set"],
-        [[v.model, v.version, v.state, when(v.created_at), v.dataset_version] for v in found],
-        elastic=["model", "data set"],
+        ["model", "version", "state", "created", "data set", "called"],
+        [[v.model, v.version, v.state, when(v.created_at), v.dataset_version, called(v)] for v in found],
+        elastic=["model", "data set", "called"],
         details=[v.reason for v in found],
     )
 
@@ -72,13 +75,15 @@ def show(context: typer.Context, model: Model, version: Version) -> None:
     from mlops.objects import version_prefix
 
     current = session(context)
-    found = _version(current, model, version)
-    manifest = json.loads(current.workbench.artifacts.get(version_prefix(model, version) + "manifest.json"))
+    found = version_of(current, model, version)
+    prefix = version_prefix(model, found.version)
+    manifest = json.loads(current.workbench.artifacts.get(prefix + "manifest.json"))
     current.out.result({"version": found, "manifest": manifest})
     rows = [["state", found.state], ["created", found.created_at], ["data set", found.dataset_version]]
+    rows += [["called", called(found)]] if called(found) else []
     rows += [[k, v] for k, v in sorted(manifest["metrics"].items())]
     rows += [[k, v] for k, v in sorted(manifest["lineage"].items()) if not isinstance(v, dict | list)]
-    current.out.table(f"{model}/{version}", ["what", "value"], rows, elastic=["value"])
+    current.out.table(f"{model}/{found.version}", ["what", "value"], rows, elastic=["value"])
 
 
 @models_app.command("card")
@@ -99,7 +104,7 @@ def card(
     from mlops.objects import version_prefix
 
     current = session(context)
-    _version(current, model, version)
+    version = version_of(current, model, version).version
     body = current.workbench.artifacts.get(version_prefix(model, version) + "model_card.json")
     if out is not None:
         if out.suffix not in (".html", ".json"):
@@ -123,12 +128,12 @@ def card(
 def compare(context: typer.Context, model: Model, first: Version, second: Version) -> None:
     """Two versions side by side."""
     current = session(context)
-    a, b = _version(current, model, first), _version(current, model, second)
+    a, b = version_of(current, model, first), version_of(current, model, second)
     current.out.result({"first": a, "second": b})
     names = sorted({*a.metrics, *b.metrics})
     rows: list[list[Any]] = [["state", a.state, b.state, ""], ["data set", a.dataset_version, b.dataset_version, ""]]
     rows += [[n, a.metrics.get(n), b.metrics.get(n), _difference(a.metrics.get(n), b.metrics.get(n))] for n in names]
-    current.out.table(model, ["", first, second, "difference"], rows)
+    current.out.table(model, ["", a.version, b.version, "difference"], rows)
 
 
 @models_app.command("wrap")
@@ -255,7 +260,7 @@ def _written(current: Session, trained: Any, out: Path) -> None:
 def release(context: typer.Context, model: Model, version: Version, reason: Reason, wait: Wait = True) -> int:
     """Start a version's release by hand: shadow, canary, live, with the contract's steps and limits."""
     current = session(context)
-    _version(current, model, version)
+    version = version_of(current, model, version).version
     execution = current.workbench.release(model, version, actor=current.actor, reason=reason)
     return follow(current, execution, wait, "ReleaseArn")
 
@@ -264,10 +269,11 @@ def rollback(
     context: typer.Context,
     model: Model,
     reason: Reason,
-    to: Annotated[str | None, typer.Option(help="Version to go back to; the champion before when not given.")] = None,
+    to: Annotated[str | None, typer.Option(help=f"The champion before if not given. {A_VERSION}")] = None,
 ) -> int:
     """Make an earlier champion serve again, with exactly its answers. One alias move: no training, no build."""
     current = session(context)
+    to = version_of(current, model, to).version if to else None
     done = current.workbench.rollback(model, actor=current.actor, reason=reason, to=to)
     current.out.result(done)
     current.out.say(f"{done.get('status')}: {'; '.join(done.get('reasons', []))}")
@@ -366,19 +372,6 @@ def follow(
     told = [ended.output.get(name, "") for name in ("outcome", "status", "explanation")]
     current.out.say(f"{ended.status}: {' '.join(str(word) for word in told if word)}")
     return 0 if ended.status == "SUCCEEDED" else 1
-
-
-def known(current: Session, model: str) -> None:
-    """NotFoundError for a model without a contract."""
-    if current.workbench.registry.contract(model) is None:
-        raise NotFoundError(f"no model '{model}'; `mlops status` lists all")
-
-
-def _version(current: Session, model: str, version: str) -> Any:
-    found = current.workbench.registry.version(model, version)
-    if found is None:
-        raise NotFoundError(f"no version {version} of '{model}'; `mlops models list {model}` lists all")
-    return found
 
 
 def _difference(a: float | None, b: float | None) -> float | None:

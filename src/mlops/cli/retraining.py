@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from mlops.cli.app import Session, session
-from mlops.cli.models import Model, Wait, follow, known
+from mlops.cli.models import Model, Wait, follow
+from mlops.cli.naming import known
 from mlops.cli.output import when
 from mlops.errors import MlopsError, NotFoundError
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from mlops.cli.app import Session, session
+from mlops.cli.naming import A_VERSION, version_of
 from mlops.errors import MlopsError
 
 _PAUSE = 0.5
@@ -24,7 +25,7 @@ def score(
     source: Annotated[str, typer.Argument(help="s3://bucket/prefix, or a file or folder on this machine.")],
     model: Annotated[str, typer.Option(help="Model that scores.")],
     output: Annotated[str, typer.Option(help="s3://bucket/prefix for predictions; below scores/ if not given.")] = "",
-    version: Annotated[str, typer.Option(help="Score with this version instead of the one that serves.")] = "",
+    version: Annotated[str, typer.Option(help=f"Instead of the one that serves. {A_VERSION}")] = "",
     to: Annotated[Path | None, typer.Option(help="Also write the predictions to this folder.")] = None,
     reason: Annotated[str, typer.Option(help="Why; kept in the ledger.")] = "batch scoring",
     wait: Annotated[bool, typer.Option(help="Wait until all is scored.")] = True,
@@ -44,6 +45,7 @@ def score(
     if not source.startswith("s3://"):
         with current.out.bytes_bar(f"uploading {path.name}", score_runs.size_of(path)) as advance:
             source = score_runs.send(bench, path, progress=advance)
+    version = version_of(current, model, version).version if version else ""
     run_id = score_runs.start(bench, model, source, actor=current.actor, reason=reason, output=output, version=version)
     if not wait:
         current.out.result({"run_id": run_id, "source": source})

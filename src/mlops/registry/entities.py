@@ -39,7 +39,8 @@ class DatasetVersion:
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """A registered model version and its state."""
+    """A registered model version and its state. ``aliases`` and ``tags`` are what people called it
+    (:mod:`mlops.registry.naming`)."""
 
     model: str
     version: str
@@ -51,6 +52,37 @@ class ModelVersion:
     parent_version: str | None = None
     reason: str = ""
     updated_at: str = ""
+    aliases: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A name that people gave to a version. ``version`` is None once the name was taken away; ``previous`` is what it
+    named before. ``actor``, ``reason`` and ``time`` (ISO 8601 UTC) tell of the last change."""
+
+    model: str
+    name: str
+    version: str | None
+    previous: str | None
+    actor: str
+    reason: str
+    time: str
+
+
+@dataclass(frozen=True)
+class Tagging:
+    """Tags of a model (``version`` is None) or of a version, and their last change: ``given`` are those that it set,
+    ``removed`` the keys that it took away."""
+
+    model: str
+    version: str | None
+    tags: Mapping[str, str]
+    given: Mapping[str, str]
+    removed: tuple[str, ...]
+    actor: str
+    reason: str
+    time: str
 
 
 @dataclass(frozen=True)

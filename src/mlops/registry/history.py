@@ -173,6 +173,20 @@ def _back(entry: LedgerEntry) -> str:
     return f"The release of {_version(entry)} went back by itself; {rest}.{_steps(entry.inputs.get('evidence'))}"
 
 
+def _named(entry: LedgerEntry) -> str:
+    before = entry.inputs.get("previous")
+    instead = f", instead of {before}" if before else ""
+    return f"The name '{entry.inputs.get('alias')}' means version {_version(entry)} from now on{instead}."
+
+
+def _tagged(entry: LedgerEntry) -> str:
+    given: Mapping[str, Any] = entry.inputs.get("given") or {}
+    told = [f"{key}={value}" for key, value in sorted(given.items())]
+    told += [f"{key} removed" for key in entry.inputs.get("removed") or ()]
+    of = f"version {_version(entry)}" if _version(entry) else "the model"
+    return f"Tags of {of}: {', '.join(told)}."
+
+
 def _by_hand(entry: LedgerEntry) -> str:
     return f"{entry.inputs.get('to') or 'Nothing'} answers all callers again, in place of {entry.inputs.get('from')}."
 
@@ -191,6 +205,10 @@ _SENTENCES: Mapping[str, Callable[[LedgerEntry], str]] = {
     "approval.approved": lambda e: f"The release of {_version(e)} was approved, by {e.inputs.get('via')}.",
     "approval.declined": lambda e: f"The release of {_version(e)} was declined, by {e.inputs.get('via')}.",
     "approval.expired": lambda e: f"Nobody decided about {_version(e)} in time; it was rejected.",
+    "alias.set": _named,
+    "alias.removed": lambda e: f"The name '{e.inputs.get('alias')}' was taken from version {_version(e)}.",
+    "version.tagged": _tagged,
+    "model.tagged": _tagged,
     "release.started": lambda e: f"The release of {_version(e)} began.",
     "release.shadow": lambda e: f"Version {_version(e)} scores beside the champion; callers do not see it.",
     "release.live": lambda e: f"Version {_version(e)} was made live.",

@@ -6,7 +6,17 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from mlops.contract import Contract
-from mlops.registry.entities import DatasetVersion, LedgerDraft, LedgerEntry, Lock, ModelVersion, Record, State
+from mlops.registry.entities import (
+    Alias,
+    DatasetVersion,
+    LedgerDraft,
+    LedgerEntry,
+    Lock,
+    ModelVersion,
+    Record,
+    State,
+    Tagging,
+)
 
 
 class Registry(Protocol):
@@ -43,12 +53,34 @@ class Registry(Protocol):
         ...
 
     def move(self, model: str, version: str, source: Sequence[State], target: State, reason: str) -> ModelVersion:
-        """Change a version's state if it is in one of ``source``; else ConflictError."""
+        """Change a version's state if it is in one of ``source``; else ConflictError. A version that an alias names is
+        not retired: ConflictError."""
         ...
 
     def promote(self, model: str, version: str, previous: str | None, reason: str) -> ModelVersion:
         """In one step: ``previous`` (None: there is no champion) becomes archived, ``version`` champion. Nothing
         happens when it is champion already; ConflictError when ``previous`` is not the champion any more."""
+        ...
+
+    def alias(self, model: str, name: str) -> Alias | None:
+        """What is known of a name, also of one that was taken away."""
+        ...
+
+    def aliases(self, model: str) -> list[Alias]:
+        """Every name that was ever given to a version of ``model``, in order."""
+        ...
+
+    def put_alias(self, alias: Alias, before: Alias | None) -> None:
+        """Let a name mean another version, or none, if it still is what was read (``before``); else ConflictError,
+        also when the version is not registered or is retired."""
+        ...
+
+    def tagging(self, model: str, version: str | None) -> Tagging | None:
+        """The tags of a version, or of the model (None); None when it never had any."""
+        ...
+
+    def put_tags(self, tagging: Tagging, before: Tagging | None) -> None:
+        """Change tags if they are what was read (``before``); else ConflictError, also without such a version."""
         ...
 
     def acquire(self, model: str, purpose: str, owner: str, seconds: int) -> bool:

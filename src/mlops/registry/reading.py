@@ -1,4 +1,5 @@
-"""What the API tells of models and of the ledger: ``GET /models``, ``/models/{name}``, ``/ledger``.
+"""What the API tells of models and of the ledger: ``GET /models``, ``/models/{name}``, ``/versions``,
+``/ledger``.
 
 Read-only, and limited to the models that the caller's token permits.
 """
@@ -6,13 +7,15 @@ Read-only, and limited to the models that the caller's token permits.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from mlops.errors import MlopsError
 from mlops.registry.entities import LedgerEntry
 from mlops.registry.ports import Ledger, Registry
+from mlops.registry.search import find
 
 PAGE = 100
 MAX_PAGE = 1000
@@ -40,10 +43,18 @@ class Reading:
     cors_origin : origin whose pages may read answers; empty for none.
     """
 
-    def __init__(self, registry: Registry, ledger: Ledger, *, cors_origin: str = "") -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        ledger: Ledger,
+        *,
+        cors_origin: str = "",
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._registry = registry
         self._ledger = ledger
         self._origin = cors_origin
+        self._clock = clock
 
     def respond(self, event: Mapping[str, Any]) -> Response:
         """The proxy response to a proxy event of API Gateway."""
@@ -67,6 +78,8 @@ class Reading:
             return {"models": [self._summary(n) for n in self._registry.models() if _may(permitted, n)]}
         if path.startswith("/models/") and path.count("/") == 2:
             return self._model(path.rpartition("/")[2], permitted)
+        if path == "/versions":
+            return self._search(query, permitted)
         if path == "/ledger":
             return self._entries(query, permitted)
         raise ReadingError(f"there is no path '{path[:120]}'", code="unknown_route")
@@ -75,12 +88,14 @@ class Reading:
         contract = self._registry.contract(model)
         champion = self._registry.in_state(model, "champion")
         challenger = self._registry.in_state(model, "challenger")
+        tagging = self._registry.tagging(model, None)
         return {
             "name": model,
             "task": contract.task if contract else None,
             "target": contract.target.name if contract else None,
             "champion": champion.version if champion else None,
             "challenger": challenger.version if challenger else None,
+            "tags": dict(tagging.tags) if tagging else {},
         }
 
     def _model(self, model: str, permitted: frozenset[str] | None) -> dict[str, Any]:
@@ -96,6 +111,17 @@ class Reading:
             "dataset": {"version": dataset.version, "rows": dataset.rows} if dataset else None,
             "versions": [asdict(v) for v in self._registry.versions(model)],
         }
+
+    def _search(self, query: Mapping[str, str], permitted: frozenset[str] | None) -> dict[str, Any]:
+        limit, after = _number(query, "limit", PAGE, low=1, high=MAX_PAGE), _number(query, "after", 0, low=0)
+        models = [name for name in self._registry.models() if _may(permitted, name)]
+        try:
+            found = find(self._registry, models, query.get("query") or "", self._clock())
+        except MlopsError as error:
+            raise ReadingError(error.message, code="invalid_request") from error
+        until = after + limit
+        shown = [asdict(version) for version in found[after:until]]
+        return {"versions": shown, "total": len(found), "next": until if until < len(found) else None}
 
     def _entries(self, query: Mapping[str, str], permitted: frozenset[str] | None) -> dict[str, Any]:
         after, limit = _number(query, "after", 0, low=0), _number(query, "limit", PAGE, low=1, high=MAX_PAGE)

@@ -46,7 +46,8 @@ def plan(
     Notes
     -----
     Never touched: champion and challenger, the predecessor that a rollback would restore, what served within
-    ``served_days``, what waits for a decision, the parents of champion and challenger, the newest ``keep_versions``.
+    ``served_days``, what waits for a decision, what an alias names, the parents of champion and challenger, the newest
+    ``keep_versions``.
     """
     newest = sorted(versions, key=lambda v: (v.created_at, v.version), reverse=True)
     kept = {v.version for v in newest[: policy.keep_versions]} | _needed(newest, list(serving), policy, now)
@@ -59,7 +60,7 @@ def plan(
         if version.state == "candidate" and age > timedelta(days=policy.candidate_days):
             reason = f"{_UNRELEASED} {policy.candidate_days} days"
             moves.append(Move(version.model, version.version, "candidate", "archived", reason))
-        elif version.state in ("archived", "rejected") and version.version not in kept:
+        elif version.state in ("archived", "rejected") and version.version not in kept and not version.aliases:
             reason = f"older than the newest {policy.keep_versions} versions; not served in {policy.served_days} days"
             moves.append(Move(version.model, version.version, version.state, "retired", reason))
     return moves

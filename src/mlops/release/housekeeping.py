@@ -12,6 +12,7 @@ from mlops.errors import ConflictError, MlopsError
 from mlops.objects import ObjectStore
 from mlops.registry import anchors, retention
 from mlops.registry.entities import LedgerDraft, ModelVersion
+from mlops.registry.naming import Naming
 from mlops.registry.ports import Ledger, Registry
 from mlops.release import cleaning
 from mlops.release.approval import Approvals
@@ -102,7 +103,9 @@ class Housekeeping:
             except ConflictError:  # a release has begun with it: the next day looks again
                 continue
             done.append(move)
+        naming = Naming(self.registry, self.ledger, self.clock)
         for model in self.registry.models():
+            naming.settle(model)
             for version in self.registry.versions(model):
                 if retention.is_ours(version):  # also one that was moved just before a run broke off
                     self._note(version, actor)

@@ -8,6 +8,7 @@ from typing import Any
 
 from mlops.errors import MlopsError
 from mlops.registry.entities import LedgerDraft, Record
+from mlops.registry.naming import predecessor
 from mlops.release.actions import Answer, Releases
 from mlops.release.modelset import ModelSet, Pair
 from mlops.release.preflight import golden_failures
@@ -68,7 +69,7 @@ def manual_rollback(
         champion = registry.in_state(model, "champion")
         if challenger is not None and to in (None, champion.version if champion else None):
             return _end_release(releases, model, challenger.version, order)
-        target = to or _predecessor(releases, model, champion.version if champion else None)
+        target = to or predecessor(releases.registry, model, champion.version if champion else None)
         if target is None:
             return _refused(f"{model} has no earlier champion; name a version: --to VERSION")
         found = registry.version(model, target)
@@ -185,15 +186,6 @@ def _known_as(request_id: str) -> str:
 
 def _newest(releases: Releases, subject: str) -> list[Any]:
     return list(releases.ledger.entries(subject=subject))[::-1]
-
-
-def _predecessor(releases: Releases, model: str, champion: str | None) -> str | None:
-    """The version that served before ``champion`` did, by the newest record of ``champion`` beginning to serve."""
-    for record in releases.registry.records(model, "serving"):
-        if record.body.get("champion") == champion:
-            previous = record.body.get("previous")
-            return str(previous) if previous else None
-    return None
 
 
 def _served_by(releases: Releases, model: str, version: str) -> str | None:

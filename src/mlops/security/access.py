@@ -21,6 +21,7 @@ ROUTES: Sequence[tuple[str, str, tuple[str, ...]]] = (
     ("GET", "openapi.json", ("predict", "models:read")),
     ("GET", "models", ("models:read",)),
     ("GET", "models/*", ("models:read",)),
+    ("GET", "versions", ("models:read",)),
     ("POST", "models/*", ("models:write",)),  # no route yet: what changes a model is done by `mlops` and approvals
     ("GET", "ledger", ("audit:read",)),
 )

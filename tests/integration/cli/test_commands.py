@@ -180,6 +180,9 @@ CALLS: dict[str, tuple[list[str], int, str]] = {
     "models list": ([], 0, "state"),
     "models show": ([MODEL, "aaaaaaaaaaaa"], 0, "manifest"),
     "models card": ([MODEL, "aaaaaaaaaaaa"], 0, "model_overview"),
+    "models search": (["state=champion"], 0, "versions"),
+    "models alias": ([MODEL, "blessed", "aaaa", "--reason", "x"], 0, "previous"),
+    "models tag": ([MODEL, "aaaa", "team=risk", "--reason", "x"], 0, "tags"),
     "models compare": ([MODEL, "aaaaaaaaaaaa", "bbbbbbbbbbbb"], 0, "second"),
     "models wrap": ([CONTRACT, "absent.onnx", "customers.csv", "--out", "m"], 1, "error"),
     "models import": (["absent", "--reason", "x"], 1, "error"),
@@ -304,6 +307,54 @@ def test_models(said):
     assert "seed" in said("models", "show", MODEL, "aaaaaaaaaaaa")
     compared = said("models", "compare", MODEL, "aaaaaaaaaaaa", "bbbbbbbbbbbb")
     assert "0.05" in compared
+
+
+def test_names_stand_wherever_a_version_may_and_are_in_the_ledger(said, stack):
+    old, new = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
+    assert f"blessed means {MODEL}/{old}" in said("models", "alias", MODEL, "blessed", "aaaa", "--reason", "audit")
+    assert "audit" in said("models", "alias", MODEL)
+    assert said("models", "show", MODEL, "blessed", "--json")["version"]["version"] == old
+    assert said("models", "compare", MODEL, "blessed", "champion", "--json")["second"]["version"] == new
+    said("models", "card", MODEL, "blessed")
+    said("rollback", MODEL, "--to", "blessed", "--reason", "x", code=1)
+    assert stack.invoked[-1][1]["to"] == old
+    said("release", MODEL, "blessed", "--reason", "x", "--no-wait")
+    assert f"instead of {old}" in said("models", "alias", MODEL, "blessed", "champion", "--reason", "x")
+    assert f"it named {new}" in said("models", "alias", MODEL, "blessed", "--remove", "--reason", "x")
+    for words, code in (
+        (["alias", MODEL, "blessed", "--remove", "--reason", "x"], "not_found"),
+        (["alias", MODEL, "blessed", "aaaa"], "reason_required"),
+        (["alias", MODEL, "champion", "aaaa", "--reason", "x"], "invalid_alias"),
+        (["alias", MODEL, "blessed", "aaaa", "--remove"], "usage"),
+        (["alias", "nobody"], "not_found"),
+        (["show", MODEL, "blessed"], "not_found"),
+        (["show", MODEL, "previous"], "not_found"),
+        (["tag", MODEL, "blessed", "team=risk", "--reason", "x"], "not_found"),
+        (["tag", MODEL, "team=risk"], "reason_required"),
+        (["tag", MODEL, "team=a*b", "--reason", "x"], "invalid_tag"),
+        (["tag", MODEL, "aaaa", "bbbb", "--reason", "x"], "usage"),
+        (["search", "state=gone"], "invalid_query"),
+    ):
+        assert said("models", *words, "--json", code=1)["error"]["code"] == code, words
+    told = [e["action"] for e in said("ledger", "--json") if e["actor"] == "user:ann"]
+    assert told[-3:] == ["alias.set", "alias.set", "alias.removed"]
+    assert f"The name 'blessed' was taken from version {new}." in said("history", MODEL)
+
+
+def test_tags_are_set_shown_searched_and_removed(said):
+    said("models", "tag", MODEL, "aaaa", "team=risk", "audit=2026-05", "--reason", "audited")
+    said("models", "tag", MODEL, "owner=ann", "--reason", "hers")
+    assert said("models", "tag", MODEL, "--json")["tags"] == {"owner": "ann"}
+    found = said("models", "search", "roc_auc>=0.9", "tag.team=risk", "--json")
+    assert [v["version"] for v in found["versions"]] == ["aaaaaaaaaaaa"]
+    shown = said("models", "search", "auc>0.8", "--limit", "1")
+    assert "2 versions" in shown
+    assert "1 older ones are not shown" in shown
+    assert "0.95" in shown
+    assert "audit=2026-05 team=risk" in said("models", "list", MODEL)
+    said("models", "tag", MODEL, "aaaa", "--remove", "team", "--reason", "x")
+    assert said("models", "search", "tag.team=*", "--json") == {"versions": [], "total": 0}
+    assert "team removed" in said("history", MODEL)
 
 
 def test_a_model_card_is_shown_and_written(said, tmp_path):

@@ -12,7 +12,7 @@ from mlops.aws.registry import DynamoRegistry
 from mlops.contract import Contract, Gates, Target
 from mlops.errors import ConflictError
 from mlops.features.spec import Feature
-from mlops.registry.entities import DatasetVersion, ModelVersion, Record, State
+from mlops.registry.entities import Alias, DatasetVersion, ModelVersion, Record, State, Tagging
 from mlops.registry.ports import Registry
 from tests.fakes import Clock, MemoryRegistry
 
@@ -173,6 +173,71 @@ def test_a_rejected_version_is_never_promoted(registry: Registry) -> None:
         registry.promote("iris", "a", None, "")
 
 
+# Names ----------------------------------------------------------------------------------------
+
+
+def alias(name: str, version: str | None, hour: int, previous: str | None = None) -> Alias:
+    return Alias("iris", name, version, previous, "user:ann", "why", f"2026-03-02T{hour:02d}:00:00+00:00")
+
+
+def names(registry: Registry) -> dict[str, tuple[str, ...]]:
+    return {v.version: v.aliases for v in registry.versions("iris")}
+
+
+def test_an_alias_moves_with_what_was_read_and_versions_know_their_names(registry: Registry) -> None:
+    for i, name in enumerate("ab"):
+        registry.put_version(version(name, day=i + 1))
+    first, second = alias("blessed", "a", 1), alias("blessed", "b", 2, "a")
+    assert (registry.alias("iris", "blessed"), registry.aliases("iris")) == (None, [])
+    registry.put_alias(first, None)
+    registry.put_alias(alias("eu", "a", 1), None)
+    assert names(registry) == {"a": ("blessed", "eu"), "b": ()}
+    for stale in (None, alias("blessed", "b", 0)):
+        with pytest.raises(ConflictError):
+            registry.put_alias(second, stale)
+    registry.put_alias(second, first)
+    assert registry.alias("iris", "blessed") == second
+    assert names(registry) == {"a": ("eu",), "b": ("blessed",)}
+    gone = alias("blessed", None, 3, "b")
+    registry.put_alias(gone, second)
+    assert registry.aliases("iris") == [gone, alias("eu", "a", 1)]
+    assert names(registry) == {"a": ("eu",), "b": ()}
+    registry.put_alias(alias("blessed", "a", 4), gone)
+    assert names(registry)["a"] == ("blessed", "eu")
+
+
+def test_what_has_an_alias_is_not_retired_and_what_is_retired_gets_none(registry: Registry) -> None:
+    registry.put_version(version("a", "archived"))
+    named = alias("blessed", "a", 1)
+    registry.put_alias(named, None)
+    with pytest.raises(ConflictError):
+        registry.move("iris", "a", ("archived",), "retired", "old")
+    registry.put_alias(alias("blessed", None, 2, "a"), named)
+    assert registry.move("iris", "a", ("archived",), "retired", "old").state == "retired"
+    for target in ("a", "absent"):
+        with pytest.raises(ConflictError):
+            registry.put_alias(alias("other", target, 3), None)
+
+
+def test_tags_change_with_what_was_read_and_outlive_a_change_of_state(registry: Registry) -> None:
+    registry.put_version(version("a"))
+    for of in ("a", None):
+        first = Tagging("iris", of, {"team": "risk"}, {"team": "risk"}, (), "user:ann", "why", "t1")
+        second = Tagging("iris", of, {"b": "ü"}, {"b": "ü"}, ("team",), "user:ann", "why", "t2")
+        assert registry.tagging("iris", of) is None
+        registry.put_tags(first, None)
+        for stale in (None, second):
+            with pytest.raises(ConflictError):
+                registry.put_tags(second, stale)
+        registry.put_tags(second, first)
+        assert registry.tagging("iris", of) == second
+    registry.move("iris", "a", ("candidate",), "archived", "why")
+    (found,) = registry.versions("iris")
+    assert (found.tags, found.state) == ({"b": "ü"}, "archived")
+    with pytest.raises(ConflictError):
+        registry.put_tags(Tagging("iris", "absent", {}, {}, (), "user:ann", "why", "t1"), None)
+
+
 # Locks ----------------------------------------------------------------------------------------
 
 
@@ -240,6 +305,32 @@ def test_reads_follow_pages(dynamodb: Any, clock: Clock) -> None:
         registry.put_record(record(f"u{i:02d}", f"2026-03-01T00:00:{i:02d}+00:00", text="x" * 60_000))
     assert [r.id for r in registry.records("iris", "upload")] == [f"u{i:02d}" for i in reversed(range(25))]
     assert len(registry.records("iris", "upload", limit=20)) == 20
+
+
+def test_a_version_is_named_or_retired_and_never_both(dynamodb: Any, clock: Clock, monkeypatch: Any) -> None:
+    """Whoever read first writes last: the conditions decide, in either order."""
+    slow, fast = (DynamoRegistry("registry", dynamodb, clock) for _ in range(2))
+    for name in "ab":
+        slow.put_version(version(name, "archived"))
+    write = slow._table.write
+
+    def after(act: Callable[[], Any]) -> Callable[..., None]:
+        def writes(*found: Any) -> None:
+            monkeypatch.setattr(slow._table, "write", write)
+            act()
+            write(*found)
+
+        return writes
+
+    monkeypatch.setattr(slow._table, "write", after(lambda: fast.put_alias(alias("blessed", "a", 1), None)))
+    with pytest.raises(ConflictError):
+        slow.move("iris", "a", ("archived",), "retired", "old")
+    monkeypatch.setattr(slow._table, "write", after(lambda: fast.move("iris", "b", ("archived",), "retired", "old")))
+    with pytest.raises(ConflictError):
+        slow.put_alias(alias("other", "b", 1), None)
+    assert {v.version: (v.state, v.aliases) for v in fast.versions("iris")} == {
+        "a": ("archived", ("blessed",)), "b": ("retired", ()),
+    }  # fmt: skip
 
 
 def test_two_writers_cannot_make_two_champions(dynamodb: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

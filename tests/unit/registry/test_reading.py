@@ -12,7 +12,7 @@ import pytest
 from functions.registry_api import app
 from mlops.contract import Contract
 from mlops.contract.source import load
-from mlops.registry.entities import DatasetVersion, LedgerDraft, ModelVersion
+from mlops.registry.entities import DatasetVersion, LedgerDraft, ModelVersion, Tagging
 from mlops.registry.reading import MAX_PAGE, Reading
 from tests.fakes import MemoryLedger, MemoryRegistry
 
@@ -29,6 +29,8 @@ def reading() -> Reading:
     version = ModelVersion("diabetes", "a" * 12, "candidate", "2026-01-01", "d1", "c1", {"rmse": 50.0})
     registry.put_version(version)
     registry.put_version(replace(version, version="b" * 12, state="champion"))
+    registry.put_version(replace(version, model="secret", version="c" * 12))
+    registry.put_tags(Tagging("diabetes", None, {"team": "risk"}, {}, (), "user:ana", "x", "t"), None)
     registry.advance_dataset(DatasetVersion("diabetes", "d1", ("p1",), 442), None)
     for i in range(5):
         ledger.append(LedgerDraft("function:release", "release.started", f"model/diabetes/v{i}", "x", "y"))
@@ -52,7 +54,8 @@ def test_models_and_what_serves(reading: Reading) -> None:
     status, body = get(reading, "/models")
     assert (status, [m["name"] for m in body["models"]]) == (200, ["diabetes", "secret"])
     assert body["models"][0] == {
-        "name": "diabetes", "task": "regression", "target": "progression", "champion": "b" * 12, "challenger": None
+        "name": "diabetes", "task": "regression", "target": "progression", "champion": "b" * 12, "challenger": None,
+        "tags": {"team": "risk"},
     }  # fmt: skip
     status, body = get(reading, "/models/diabetes")
     assert body["dataset"] == {"version": "d1", "rows": 442}
@@ -68,6 +71,19 @@ def test_a_token_sees_its_own_models_and_what_is_about_them(reading: Reading) ->
     subjects = {e["subject"] for e in get(reading, "/ledger", "diabetes")[1]["entries"]}
     assert subjects == {"model/diabetes", *(f"model/diabetes/v{i}" for i in range(5))}
     assert get(reading, "/ledger", "diab")[1]["entries"] == []
+
+
+def test_versions_are_searched_page_by_page_within_what_the_token_permits(reading: Reading) -> None:
+    def versions(models: str = "*", **query: str) -> list[str]:
+        return [v["version"] for v in get(reading, "/versions", models, **query)[1]["versions"]]
+
+    assert versions() == ["c" * 12, "b" * 12, "a" * 12]
+    assert versions("diabetes", query="rmse<60 trained=2026-01-01") == ["b" * 12, "a" * 12]
+    assert versions("diabetes", query="state=champion") == ["b" * 12]
+    assert versions("", query="state=champion") == []
+    assert versions("diabetes", query="model=secret") == []
+    pages = [get(reading, "/versions", limit="2", after=after)[1] for after in ("0", "2")]
+    assert [(len(p["versions"]), p["total"], p["next"]) for p in pages] == [(2, 3, 2), (1, 3, None)]
 
 
 def test_the_ledger_comes_page_by_page_without_gap_or_repetition(reading: Reading) -> None:
@@ -90,6 +106,9 @@ def test_the_ledger_comes_page_by_page_without_gap_or_repetition(reading: Readin
         ("/models/nobody", {}, 404, "unknown_model"),
         ("/models/a/b", {}, 404, "unknown_route"),
         ("/else", {}, 404, "unknown_route"),
+        ("/versions", {"query": "state>champion"}, 400, "invalid_request"),
+        ("/versions", {"query": "nonsense"}, 400, "invalid_request"),
+        ("/versions", {"limit": "1001"}, 400, "invalid_request"),
         ("/ledger", {"limit": "0"}, 400, "invalid_request"),
         ("/ledger", {"limit": "1001"}, 400, "invalid_request"),
         ("/ledger", {"limit": "ten"}, 400, "invalid_request"),
@@ -114,5 +133,5 @@ def test_a_browser_that_asks_first(reading: Reading) -> None:
 def test_event_files(path: Path, reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, "service", lambda: reading)
     answer = app.handler(json.loads(path.read_text()), None)
-    wanted = {"unknown_model": 404, "another_model": 403, "ledger_bad_limit": 400}
+    wanted = {"unknown_model": 404, "another_model": 403, "ledger_bad_limit": 400, "versions_bad_query": 400}
     assert answer["statusCode"] == wanted[path.stem]

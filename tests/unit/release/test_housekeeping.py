@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mlops.errors import MlopsError
 from mlops.registry import anchors, chain, retention
-from mlops.registry.entities import ModelVersion, Record
+from mlops.registry.entities import Alias, ModelVersion, Record
 from mlops.release.doctor import diagnose, examine
 from mlops.release.housekeeping import Housekeeping
 from mlops.release.manual import manual_rollback
@@ -34,7 +34,10 @@ def registries(draw: st.DrawFn) -> tuple[list[ModelVersion], list[Record]]:
     if draw(st.booleans()):
         states[draw(st.integers(0, count - 1))] = "champion"
     versions = [
-        ModelVersion("m", f"v{i}", s, day(draw(st.integers(0, 900))), "d", "c", parent_version=f"v{max(i - 1, 0)}")
+        ModelVersion(
+            "m", f"v{i}", s, day(draw(st.integers(0, 900))), "d", "c", parent_version=f"v{max(i - 1, 0)}",
+            aliases=draw(st.sampled_from([(), (), ("blessed",)])),
+        )
         for i, s in enumerate(states)
     ]  # fmt: skip
     records = [
@@ -54,6 +57,7 @@ def test_what_is_needed_is_never_put_aside(found: tuple[list[ModelVersion], list
     newest = sorted(versions, key=lambda v: (v.created_at, v.version), reverse=True)
     retired = {v for v, m in moves.items() if m.target == "retired"}
     assert not retired & {v.version for v in newest[:keep]}
+    assert not retired & {v.version for v in versions if v.aliases}
     for version in versions:
         if version.state in ("champion", "retired"):
             assert version.version not in moves
@@ -174,6 +178,15 @@ def test_a_rewritten_chain_is_intact_in_itself_and_found_by_an_anchor(world: Wor
     assert chain.verify(forged, (forged[-1].sequence, forged[-1].hash)).intact
     assert [p.kind for p in anchors.check(forged, kept)] == ["anchor"]
     assert "is gone" in anchors.check(forged[:3], kept)[0].message
+
+
+def test_an_alias_whose_change_broke_off_before_its_entry_is_told_by_housekeeping(world: World) -> None:
+    named = Alias("iris", "blessed", "a", None, "user:ann", "audited", world.clock().isoformat())
+    world.registry.put_alias(named, None)
+    keeper = house(world)
+    for _ in range(2):
+        keeper.run({"task": "daily"})
+    assert [e.actor for e in world.ledger.entries() if e.action == "alias.set"] == ["user:ann"]
 
 
 def test_another_task_is_refused(world: World) -> None:
