@@ -78,7 +78,8 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """How a model is fitted. ``time_budget_seconds`` bounds the search, ``max_train_rows`` what a Lambda takes."""
+    """How a model is fitted. ``time_budget_seconds`` bounds the search. Of a category the ``max_levels`` most frequent
+    levels with at least ``min_level_rows`` training rows are told apart; the others count as one, *other*."""
 
     families: tuple[str, ...] = ("linear", "forest", "boosting")
     metric: str | None = None  # None: roc_auc (binary), log_loss (multiclass), rmse (regression)
@@ -92,6 +93,8 @@ class Training:
     calibration: Literal["auto", "sigmoid", "isotonic", "none"] = "auto"
     interval: float | None = 0.9  # share of true values within the prediction interval (regression)
     min_rows: int = 50
+    min_level_rows: int = 10
+    max_levels: int = 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,10 +173,11 @@ class _Evaluator:
             raise ModelRefusedError(
                 f"the model's classes {list(manifest.classes)} are not the contract's {list(contract.target.classes)}"
             )
-        if manifest.features != contract.features:
+        features = tuple(replace(f, pooled=()) for f in manifest.features)  # what is rare, a version learns by itself
+        if features != contract.features:
             known = {f.name: f for f in contract.features}
-            other = [f.name for f in manifest.features if known.get(f.name) != f]
-            other += [f.name for f in contract.features if f.name not in {g.name for g in manifest.features}]
+            other = [f.name for f in features if known.get(f.name) != f]
+            other += [f.name for f in contract.features if f.name not in {g.name for g in features}]
             detail = f"'{other[0]}'" if other else "their order"
             raise ModelRefusedError(f"the model's features are not the contract's; they differ in {detail}")
         digest = hashlib.sha256(self._candidate.model).hexdigest()

@@ -69,10 +69,10 @@ def _cases(features: Sequence[Feature], rows: Matrix, seed: int) -> Iterator[tup
             every[:, block] = value
             nullable += 1
             yield "missing", f"'{feature.name}' missing", changed
-        if feature.type == "category" and feature.on_unknown == "other":
+        if feature.type == "category" and (feature.on_unknown == "other" or feature.pooled):
             changed = rows.copy()
             changed[:, block] = other_code(feature)
-            yield "unknown", f"'{feature.name}' an unknown level", changed
+            yield "unknown", f"'{feature.name}' an unknown or rare level", changed
     if nullable > 1:
         yield "", "every nullable feature missing", every
     numbers = [s for f, s in zip(features, starts, strict=True) if f.type == "number"]

@@ -10,7 +10,8 @@ number      1       the value rounded to float32, NaN when missing
 integer     1       likewise
 boolean     1       0, 1, NaN when missing
 date        3       days since 1970-01-01 (fraction kept), month 1..12, weekday 0..6 (Monday 0)
-category    1       code in ``categories``; ``len`` when missing, ``len + 1`` for any other level
+category    1       position in ``categories``; ``len`` when missing, ``len + 1`` for any other level and for
+                    levels in ``pooled``
 ==========  ======  ===============================================================================
 
 Rounding to float32 happens *before* training, so an estimator and its ONNX form see the same numbers and no
@@ -25,12 +26,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mlops.features.columns import Columns, FloatArray
-from mlops.features.layout import WIDTHS, missing_code, offsets, other_code, width
+from mlops.features.layout import WIDTHS, level_codes, missing_code, offsets, other_code, width
 from mlops.features.spec import Feature
 
 Matrix = npt.NDArray[np.float32]
 
-__all__ = ["WIDTHS", "Matrix", "date_parts", "encode", "missing_code", "offsets", "other_code", "width"]
+__all__ = ["WIDTHS", "Matrix", "date_parts", "encode", "level_codes", "missing_code", "offsets", "other_code", "width"]
 
 
 def date_parts(days: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -55,10 +56,9 @@ def encode(features: Sequence[Feature], table: Columns) -> Matrix:
     for feature in features:
         column = table[feature.name]
         if feature.type == "category":
-            codes = column.recode(feature.categories).astype(np.float32)
-            codes[codes == len(feature.categories)] = other_code(feature)
-            codes[column.missing()] = missing_code(feature)
-            matrix[:, position] = codes
+            known, other = level_codes(feature), other_code(feature)
+            codes = [known.get(level, other) for level in column.levels]
+            matrix[:, position] = np.array([*codes, missing_code(feature)], dtype=np.float32)[column.values]
         elif feature.type == "date":
             month, weekday = date_parts(column.values)
             matrix[:, position] = column.values

@@ -29,5 +29,12 @@ def missing_code(feature: Feature) -> int:
 
 
 def other_code(feature: Feature) -> int:
-    """Code of a level outside ``feature.categories``."""
+    """Code of a level outside ``feature.categories``, and of those in ``feature.pooled``."""
     return len(feature.categories) + 1
+
+
+def level_codes(feature: Feature) -> dict[str, int]:
+    """Code of every level of ``feature.categories``."""
+    codes = {level: code for code, level in enumerate(feature.categories)}
+    codes.update(dict.fromkeys(feature.pooled, other_code(feature)))
+    return codes

@@ -27,6 +27,8 @@ class Feature:
     minimum, maximum : inclusive range for numbers, integers; ``None`` means unbounded.
     categories : the known levels of a category, in the order that gives their codes.
     on_unknown : a level outside ``categories``: ``other`` groups it, ``reject`` is a violation.
+    pooled : levels of ``categories`` that a model version knows too few rows of, and takes for *other*. Training says
+        which (:mod:`mlops.training.pooling`); a contract has none.
     severity : what a violation does at ingestion: ``warn``, ``quarantine`` the row, ``reject`` the file.
     pii : personal data: ``drop`` never leaves the request, ``pseudonymise`` leaves it as a keyed hash.
     description : free text for people; shown in the OpenAPI document.
@@ -39,6 +41,7 @@ class Feature:
     maximum: float | None = None
     categories: tuple[str, ...] = ()
     on_unknown: OnUnknown = "reject"
+    pooled: tuple[str, ...] = ()
     severity: Severity = "quarantine"
     pii: Pii = "none"
     description: str = ""
@@ -46,7 +49,8 @@ class Feature:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Feature:
         fields = dict(data)
-        fields["categories"] = tuple(fields.get("categories") or ())
+        for name in ("categories", "pooled"):
+            fields[name] = tuple(fields.get(name) or ())
         return cls(**fields)
 
     def to_dict(self) -> dict[str, Any]:
@@ -62,6 +66,8 @@ class Feature:
             result["categories"] = list(self.categories)
         if self.on_unknown != "reject":
             result["on_unknown"] = self.on_unknown
+        if self.pooled:
+            result["pooled"] = list(self.pooled)
         if self.severity != "quarantine":
             result["severity"] = self.severity
         if self.pii != "none":

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlops.features.encoding import date_parts
-from mlops.features.layout import missing_code, offsets, other_code
+from mlops.features.layout import level_codes, missing_code, offsets, other_code
 from mlops.features.parse import category_text, parse_date
 from mlops.features.spec import Feature
 from mlops.inference.errors import FIELD_ERRORS
@@ -145,7 +145,7 @@ def did_you_mean(name: str, known: Sequence[str]) -> str | None:
 
 def _reader(feature: Feature) -> Callable[[Any], float]:
     """Read one JSON value of ``feature``: a number, a code, or days; BadValueError says what is wrong."""
-    codes = {level: float(i) for i, level in enumerate(feature.categories)}
+    codes = {level: float(code) for level, code in level_codes(feature).items()}
     read = {
         "number": _read_number,
         "integer": _read_number,

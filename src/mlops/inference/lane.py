@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from mlops.features.layout import missing_code, width
+from mlops.features.layout import width
 from mlops.features.spec import Feature
 from mlops.inference.emit import is_sampled, timestamp, write
 from mlops.inference.engine import bind
-from mlops.inference.parsing import NAN, high_of, low_of
+from mlops.inference.parsing import NAN, codes_of, high_of, low_of
 
 if TYPE_CHECKING:
     from mlops.features.encoding import Matrix
@@ -70,10 +70,7 @@ def reader(features: Sequence[Feature], matrix: Matrix) -> Callable[[dict[str, A
         known[f"name{i}"] = feature.name
         lines.append(f"v{i} = record[name{i}]")
         if feature.type == "category":
-            codes: dict[str | None, float] = {level: float(code) for code, level in enumerate(feature.categories)}
-            if feature.nullable:
-                codes[None] = float(missing_code(feature))
-            known[f"codes{i}"] = codes
+            known[f"codes{i}"] = codes_of(feature)
             lines.append(f"v{i} = codes{i}[v{i}]")
             continue
         test = f"type(v{i}) is not bool"

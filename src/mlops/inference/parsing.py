@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlops.features.layout import missing_code, offsets, other_code, width
+from mlops.features.layout import level_codes, missing_code, offsets, other_code, width
 from mlops.features.parse import category_text, parse_date
 from mlops.features.spec import Feature
 
@@ -100,7 +100,7 @@ class Parser:
         """For a single record of numbers and categories: all values in the order of the matrix."""
         self._count = len(self.features)
         self._row = _getter([f.name for f in self.features])
-        self._row_codes = [(i, _codes(f)) for i, f in enumerate(self.features) if f.type == "category"]
+        self._row_codes = [(i, codes_of(f)) for i, f in enumerate(self.features) if f.type == "category"]
         self._row_integers = tuple(i for i, f in enumerate(self.features) if f.type == "integer")
         self._row_lows = [low_of(f) for f in self.features]
         self._row_highs = [high_of(f) for f in self.features]
@@ -255,8 +255,9 @@ def outside(feature: Feature) -> Problem:
     return {"field": feature.name, "code": "outside_range", "message": message}
 
 
-def _codes(feature: Feature) -> dict[str | None, float]:
-    codes: dict[str | None, float] = {level: float(i) for i, level in enumerate(feature.categories)}
+def codes_of(feature: Feature) -> dict[str | None, float]:
+    """Code of every level that the contract knows, and of null where it may be missing."""
+    codes: dict[str | None, float] = {level: float(code) for level, code in level_codes(feature).items()}
     if feature.nullable:
         codes[None] = float(missing_code(feature))
     return codes
@@ -271,7 +272,7 @@ def _column(feature: Feature) -> Callable[[list[Any]], list[float] | None]:
         return lambda values: list(map(truth.__getitem__, values))
     if feature.type == "date":
         return lambda values: [NAN if v is None and feature.nullable else parse_date(v) for v in values]
-    codes = _codes(feature)
+    codes = codes_of(feature)
     other = float(other_code(feature)) if feature.on_unknown == "other" else None
 
     def category(values: list[Any]) -> list[float] | None:

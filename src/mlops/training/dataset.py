@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from mlops.errors import MlopsError
 from mlops.features.columns import Columns
 from mlops.features.encoding import Matrix, encode
 from mlops.features.hashing import feature_hash, mix
+from mlops.features.spec import Feature
 
 
 class NotTrainableError(MlopsError):
@@ -57,6 +59,10 @@ class Dataset:
             None if self.order is None else self.order[index],
             self.dropped,
         )
+
+    def encoded(self, features: Sequence[Feature]) -> Dataset:
+        """The same rows encoded by other features, such as those with their rare levels pooled."""
+        return replace(self, matrix=encode(features, self.table))
 
 
 def prepare(contract: Contract, table: Columns) -> Dataset:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from mlops.features.encoding import WIDTHS, Matrix, missing_code, other_code
+from mlops.features.encoding import WIDTHS, Matrix, level_codes, missing_code, other_code
 from mlops.features.spec import Feature
 
 FloatArray = npt.NDArray[np.float64]
@@ -34,15 +34,16 @@ class Source:
 
 
 def sources(features: Sequence[Feature]) -> tuple[Source, ...]:
-    """Design columns of the features, in their order. A category has one column a known level, one for
-    missing where it is nullable, one for other where the contract groups unknown levels."""
+    """Design columns of the features, in their order. A category has one column a known level that is not pooled, one
+    for missing where it is nullable, one for other where levels are pooled or the contract groups unknown ones."""
     result: list[Source] = []
     position = 0
     for feature in features:
         if feature.type == "category":
-            levels = list(range(len(feature.categories)))
+            other = other_code(feature)
+            levels = [code for code in level_codes(feature).values() if code != other]
             levels += [missing_code(feature)] if feature.nullable else []
-            levels += [other_code(feature)] if feature.on_unknown == "other" else []
+            levels += [other] if feature.on_unknown == "other" or feature.pooled else []
             result += [Source(feature.name, position, level) for level in levels]
         else:
             width = WIDTHS[feature.type]

@@ -30,6 +30,7 @@ from mlops.training.export import thresholds, to_onnx
 from mlops.training.families import candidates
 from mlops.training.importance import permutation_importance
 from mlops.training.intervals import fit_interval
+from mlops.training.pooling import pool_rare
 from mlops.training.progress import Listener, Progress, silent
 from mlops.training.recipe import FILE as RECIPE_FILE
 from mlops.training.recipe import candidate as from_recipe
@@ -110,6 +111,10 @@ def fit(
     deadline = started + SEARCH_SHARE * contract.training.time_budget_seconds
     data = prepare(contract, table)
     train, test, kind = holdout(contract, data)
+    given = contract
+    contract = _pooled(given, data, train)
+    if contract.features != given.features:
+        data = data.encoded(contract.features)
     part = data.take(train)
     parts = folds(contract, part, kind)
     if not parts:
@@ -125,7 +130,7 @@ def fit(
     listen(Progress("fitting", 82, f"fitting {found.best.name} on {part.rows} rows", found.best.name, found.score))
     seen = _Split(data, train, test, kind, parts)
     model = _finish(contract, found, part, parts)
-    version = version_id(contract, dataset_version)
+    version = version_id(given, dataset_version)
     listen(Progress("exporting", 88, "writing ONNX, parity set and baseline", found.best.name, found.score))
     manifest, importance = _describe(contract, version, seen, model, found)
     artifacts = _artifacts(contract, manifest, seen, model, importance)
@@ -137,6 +142,7 @@ def fit(
         lineage={
             **manifest.lineage,
             **(lineage or {}),
+            "contract_digest": given.digest(),
             "dataset_version": dataset_version,
             "parent_version": parent_version,
             "duration_seconds": took,
@@ -150,6 +156,14 @@ def fit(
     explanation = _explain(contract, manifest, seen, found, model)
     listen(Progress("done", 100, explanation, found.best.name, found.score))
     return Trained(manifest, artifacts, explanation)
+
+
+def _pooled(contract: Contract, data: Dataset, train: Index) -> Contract:
+    """The contract with the features that the version will have."""
+    rule = contract.training
+    rows = data.table.take(train)
+    pooled = pool_rare(contract.features, rows, min_rows=rule.min_level_rows, max_levels=rule.max_levels)
+    return replace(contract, features=pooled)
 
 
 @dataclass(frozen=True)
@@ -234,7 +248,6 @@ def _describe(
         value_range=None if classification else (float(train.target.min()), float(train.target.max())),
         interval=model.interval,
         lineage={
-            "contract_digest": contract.digest(),
             "family": found.best.family,
             "estimator": type(model.fitted.model).__name__,
             **({"recipe": contract.training.recipe} if contract.training.recipe else {}),
@@ -329,6 +342,9 @@ def _explain(contract: Contract, manifest: Manifest, seen: _Split, found: Search
         text += f"; probabilities calibrated ({model.calibration.calibrator.kind})"
     if model.decided.threshold != 0.5:
         text += f"; '{manifest.positive}' is answered from {model.decided.threshold:.3g} on ({model.decided.reason})"
+    pooled = {f.name: len(f.pooled) for f in manifest.features if f.pooled}
+    if pooled:
+        text += "; rare levels count as one: " + ", ".join(f"{n} of '{name}'" for name, n in pooled.items())
     if contract.task == "classification":
         counts = np.bincount(seen.fitted_on.target, minlength=len(contract.target.classes))
         never = [c for c, n in zip(contract.target.classes, counts, strict=True) if n == 0]

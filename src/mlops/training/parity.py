@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from mlops.features.encoding import WIDTHS, Matrix, missing_code, offsets, other_code
+from mlops.features.encoding import WIDTHS, Matrix, level_codes, missing_code, offsets, other_code
 from mlops.features.spec import Feature
 from mlops.training.estimator import Answering
 
@@ -76,7 +76,7 @@ def pack(fitted: Answering, rows: Matrix) -> bytes:
 def _edges(features: Sequence[Feature]) -> Iterator[tuple[int, float]]:
     for start, feature in zip(offsets(features), features, strict=True):
         if feature.type == "category":
-            for code in (*range(len(feature.categories)), missing_code(feature), other_code(feature)):
+            for code in sorted({*level_codes(feature).values(), missing_code(feature), other_code(feature)}):
                 yield start, float(code)
             continue
         for column in range(start, start + WIDTHS[feature.type]):

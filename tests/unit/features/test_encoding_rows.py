@@ -18,7 +18,7 @@ from mlops.features.spec import Feature
 FEATURES = (
     Feature("n", "number", nullable=True),
     Feature("d", "date", nullable=True),
-    Feature("c", "category", nullable=True, categories=("b", "a", "ä"), on_unknown="other"),
+    Feature("c", "category", nullable=True, categories=("b", "a", "ä"), on_unknown="other", pooled=("a",)),
     Feature("i", "integer", nullable=True),
     Feature("b", "boolean", nullable=True),
 )
@@ -57,7 +57,7 @@ def by_hand(row: tuple[Any, ...]) -> list[float]:
         day = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=math.floor(d))
         encoded += [float(np.float32(d)), float(day.month), float(day.weekday())]
     categories = FEATURES[2].categories
-    encoded.append(3.0 if c is None else float(categories.index(c)) if c in categories else 4.0)
+    encoded.append(3.0 if c is None else float(categories.index(c)) if c in ("b", "ä") else 4.0)
     encoded += [math.nan if v is None else float(np.float32(v)) for v in (i, b)]
     return encoded
 

@@ -78,6 +78,7 @@ def test_what_is_no_level(value: object) -> None:
         maximum=st.none() | st.floats(allow_nan=False, allow_infinity=False),
         categories=st.lists(st.text()).map(tuple),
         on_unknown=st.sampled_from(["other", "reject"]),
+        pooled=st.lists(st.text()).map(tuple),
         severity=st.sampled_from(["warn", "quarantine", "reject"]),
         pii=st.sampled_from(["none", "drop", "pseudonymise"]),
         description=st.text(),

@@ -40,6 +40,7 @@ def feature_lists(draw: st.DrawFn) -> tuple[Feature, ...]:
                 minimum=draw(st.sampled_from([None, -5.0])) if kind in ("number", "integer") else None,
                 categories=tuple(levels) if kind == "category" else (),
                 on_unknown=draw(st.sampled_from(["other", "reject"])),
+                pooled=tuple(draw(st.sets(st.sampled_from(levels)))) if kind == "category" else (),
             )
         )
     return tuple(features)
