@@ -25,6 +25,9 @@ from mlops.statistics.relations import Pairs, Relations
 
 #: Columns that say nearly the same: from here on correlations count as equal, the last percent is no drift.
 CLOSE = 0.95
+#: Correlations are told apart up to here, on Fisher's scale. A column and its copy have no variance at all: chance is
+#: never taken to be less than what a pair of normal columns with this correlation has.
+FURTHEST = 0.999
 #: Rows that both sides need.
 LEAST = 50
 
@@ -49,10 +52,10 @@ def compare(relations: Relations, old: Pairs, new: Pairs) -> Iterator[Change]:
         was, now = old.correlation(position), new.correlation(position)
         if min(n, m) < LEAST or was is None or now is None:
             continue
-        chance = relations.variance[position] * (1 / n + 1 / m)
+        chance = max(relations.variance[position], (1 - FURTHEST**2) ** 2) * (1 / n + 1 / m)
         value = normal_psi(was, now)
         noise = information(was) * chance
-        spread = math.sqrt(chance) / (1 - min(abs(was), 0.999) ** 2)
+        spread = math.sqrt(chance) / (1 - min(abs(was), FURTHEST) ** 2)
         p_value = normal_two_sided((_z(now) - _z(was)) / spread)
         yield Change(pair, was, now, value, noise, max(0.0, value - noise), p_value)
 
@@ -90,4 +93,4 @@ def _bounded(correlation: float) -> float:
 
 
 def _z(correlation: float) -> float:
-    return math.atanh(max(-0.999, min(0.999, correlation)))
+    return math.atanh(max(-FURTHEST, min(FURTHEST, correlation)))

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from mlops.contract import Drift
 from mlops.drift import report, traffic
 from mlops.drift.decision import decide
+from mlops.drift.learning import learn
 from mlops.drift.methods import METHODS
 from mlops.features.columns import Column, Columns, category_column
 from mlops.features.spec import Feature
-from mlops.statistics.baseline import accumulate, build, merge
+from mlops.statistics import season as seasons
+from mlops.statistics.baseline import Baseline, accumulate, build, merge
 
 FEATURES = [Feature("n", "number"), Feature("m", "number"), Feature("d", "date"), Feature("c", "category")]
 numbers = st.sampled_from([math.nan, math.inf, -math.inf, 1e308, -1e308, 5e-324, 0.0, 1.0, 1.0, 2.0, -3.5])
@@ -57,6 +59,60 @@ def test_no_number_in_a_report_is_nan(train, now, repeat, method, lost):
     assert "nan" not in page.lower().replace("nannyml", "")
     assert (verdict.status == "insufficient") == (counts.rows < 2 or baseline.counts.rows < 2)
     assert verdict.explanation
+
+
+moments = st.sampled_from([math.nan, math.inf, 20_000.3, 20_001.7, 20_400.5, -5.0, 1e9, 699_999.0])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    train=st.lists(rows, min_size=1, max_size=12),
+    now=st.lists(rows, max_size=12),
+    span=st.sampled_from([0.0, 3.0, 40.0, 900.0]),
+    odd=st.lists(moments, max_size=8),
+    window=st.sampled_from([0.04, 1.0, 30.0]),
+)
+def test_whatever_times_training_rows_have_no_number_is_nan(train, now, span, odd, window):
+    """Seasons and unrest are learned from rows as odd as those above, at times that do not exist or lie far apart."""
+    old, new = table(train * 60), table(now * 60)
+    days = 20_000.0 + np.linspace(0, span, old.rows)
+    days[: len(odd)] = odd
+    baseline = learn(build(FEATURES, old, pairs=True), old, days, None, window_days=window, min_rows=2)
+    baseline = Baseline.from_dict(json.loads(json.dumps(baseline.to_dict(), allow_nan=False)))
+    slots = seasons.between(baseline.season.unit, 20_001.0, 20_001.0 + window) if baseline.season else None
+    verdict = decide(baseline, accumulate(baseline, new), Drift(min_rows=2), slots)
+    json.dumps([verdict.to_dict(), verdict.effects(10)], allow_nan=False)
+
+
+def test_a_column_and_its_copy_go_together_without_any_variance_and_are_seen_to_part():
+    """Real data has such columns: a weather's kind and its description, an amount in two units."""
+    rng = np.random.default_rng(4)
+    features = [
+        Feature("n", "number"),
+        Feature("copy", "number"),
+        Feature("c", "category"),
+        Feature("same", "category"),
+    ]
+
+    def drawn(n: int, *, parted: bool = False) -> Columns:
+        number, level = rng.normal(size=n), rng.integers(0, 2, n)
+        other, words = (rng.normal(size=n), rng.integers(0, 2, n)) if parted else (number, level)
+        return Columns(
+            (
+                Column("n", "number", number),
+                Column("copy", "number", other),
+                category_column("c", [f"is {v}" for v in level]),
+                category_column("same", [f"was {v}" for v in words]),
+            )
+        )
+
+    old, days = drawn(2_000), 20_000 + np.arange(2_000) / 50
+    baseline = learn(build(features, old, pairs=True), old, days, None, window_days=2, min_rows=100)
+    assert 0.0 in baseline.relations.variance
+    assert baseline.unrest is not None
+    assert not decide(baseline, accumulate(baseline, drawn(400)), Drift()).drifted
+    told = {f.feature for f in decide(baseline, accumulate(baseline, drawn(400, parted=True)), Drift()).drifted}
+    assert told == {"n with copy", "c = is 0 with same = was 0"}
 
 
 def test_ten_thousand_categories_are_counted_in_bounded_memory_and_compared():
