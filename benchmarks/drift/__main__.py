@@ -3,11 +3,12 @@
     python -m benchmarks.drift speed [--rows 1000000] [--rounds 5] [--seconds 900] [--only "Evidently,NannyML"]
     python -m benchmarks.drift known [--windows 2000]
     python -m benchmarks.drift beside [--windows 40] [--seconds 600] [--only "Evidently,NannyML"]
-    python -m benchmarks.drift history [--data FOLDER]
+    python -m benchmarks.drift history [--data FOLDER] [--plot docs/figures/drift-streams.svg]
     python -m benchmarks.drift references
 
 Makes every environment itself (below .cache/bench/drift) and prints tables in Markdown, as docs/drift.md has them.
-FOLDER may hold weather.csv and german_credit.csv; without it only the sets that come with scikit-learn are tried.
+FOLDER may hold weather.csv, german_credit.csv and elec.csv; without it only the sets that come with scikit-learn, or
+with packages that the benchmark installs, are tried.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks.drift import history, known, references, speed
+from benchmarks.drift import history, known, references, speed, streams
+from mlops.contract import Drift
 
 
 def main(arguments: list[str]) -> int:
@@ -30,10 +32,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seconds", type=float, default=900)
     parser.add_argument("--only", default="", help="names of peers, separated by commas")
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--plot", type=Path, help="SVG file to write of the streams with a date")
     options = parser.parse_args(arguments)
     names = {n.strip() for n in options.only.split(",") if n.strip()}
     if options.what == "speed":
-        lines = speed.report(speed.measure(options.rows, options.rounds, options.seconds, names))
+        lines = speed.report(speed.measure(options.rows, options.rounds, options.seconds, names), options.rows)
         if not names:
             by_rows = ", ".join(f"{rows} million rows: {mb:.0f} MB" for rows, mb in speed.memory().items())
             second = speed.traffic()
@@ -48,12 +51,15 @@ def main(arguments: list[str]) -> int:
         references.write()
         lines = [f"wrote {references.FILE.relative_to(references.ROOT)}"]
     else:
-        lines = list(history.HEADER)
-        folder = options.data
-        if folder:
-            answers = history.weather(folder / "weather.csv") + history.credit(folder / "german_credit.csv")
-            lines += [a.row() for a in answers]
-        lines += [a.row() for a in history.bundled()]
+        answers = streams.answers(options.data)
+        if options.data and (options.data / "weather.csv").exists():
+            answers = history.weather(options.data / "weather.csv") + answers
+        if options.plot:
+            dated = [a for a in answers if a.dated]
+            streams.plot(dated, Drift().feature_share, options.plot)
+        if options.data and (options.data / "german_credit.csv").exists():
+            answers += history.credit(options.data / "german_credit.csv")
+        lines = [*history.HEADER, *(a.row() for a in [*answers, *history.bundled()])]
     print("\n".join(lines))
     return 0
 

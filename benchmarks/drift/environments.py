@@ -48,18 +48,30 @@ def prepare(peer: Peer) -> None:
     subprocess.CalledProcessError
         when they cannot be had here.
     """
-    if peer.packages is None:
-        return
-    folder, requirements = CACHE / peer.packages, HERE / "requirements" / f"{peer.packages}.txt"
+    if peer.packages is not None:
+        install(peer.packages)
+
+
+def install(packages: str, *options: str) -> Path:
+    """The folder with what ``requirements/<packages>.txt`` pins; ``options`` go to the installer.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        when it cannot be had here.
+    """
+    folder, requirements = CACHE / packages, HERE / "requirements" / f"{packages}.txt"
     key = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
     stamp = folder / ".bench-key"
     if stamp.exists() and stamp.read_text() == key:
-        return
+        return folder
     shutil.rmtree(folder, ignore_errors=True)
-    print(f"installing {peer.packages} …", file=sys.stderr, flush=True)
-    command = [str(UV), "pip", "install", "--quiet", "--python", sys.executable, "--only-binary", ":all:"]
-    subprocess.run([*command, "--target", str(folder), "--requirements", str(requirements)], check=True)
+    print(f"installing {packages} …", file=sys.stderr, flush=True)
+    command = [str(UV), "pip", "install", "--quiet", "--python", sys.executable, "--only-binary", ":all:", *options]
+    subprocess.run([*command, "--target", str(folder), "--requirements", str(requirements)],
+                   check=True, capture_output=True, text=True)  # fmt: skip
     stamp.write_text(key)
+    return folder
 
 
 def environment_of(peer: Peer) -> dict[str, str]:

@@ -29,18 +29,36 @@ SETS = {"breast_cancer": "mean radius", "diabetes": "bmi", "digits": "pixel_3_3"
 
 
 @dataclass(frozen=True)
+class Checked:
+    """One window: its first row's time in days since 1970 (its number where rows have no time), the share of features
+    that differ by weight, what was named, and whether it is drift, and counts as such after two of three."""
+
+    time: float
+    share: float
+    named: tuple[str, ...]
+    drift: bool
+    counted: bool
+
+
+@dataclass(frozen=True)
 class Answer:
-    """Windows of a stream before and after the change: how many there are, in how many a column or a correlation is
-    named, how many are drift, and how many count as such after two of three."""
+    """Windows of a stream in order, those from ``change`` on after the change. ``dated``: their rows have times."""
 
     name: str
-    quiet: tuple[int, int, int, int]
-    changed: tuple[int, int, int, int]
-    first: str
+    checked: tuple[Checked, ...]
+    change: int
+    dated: bool = False
 
     def row(self) -> str:
-        before, after = (" / ".join(str(n) for n in part) for part in (self.quiet, self.changed))
-        return f"| {self.name} | {before} | {after} | {self.first} |"
+        """Before and after the change: how many windows there are, in how many a column or a correlation is named, how
+        many are drift, how many count."""
+        before, after = (
+            " / ".join(str(n) for n in (len(part), sum(bool(c.named) for c in part), sum(c.drift for c in part),
+                                        sum(c.counted for c in part)))
+            for part in (self.checked[: self.change], self.checked[self.change :])
+        )  # fmt: skip
+        first = next((", ".join(c.named) for c in self.checked[self.change :] if c.named), "")
+        return f"| {self.name} | {before} | {after} | {first} |"
 
 
 HEADER = [
@@ -66,19 +84,22 @@ def watch(
     if days is not None and learned:
         length = float(np.median([days[w[-1]] - days[w[0]] + 1 for w in windows]))
         baseline = learn(baseline, table.take(train), days[train], None, window_days=length, min_rows=policy.min_rows)
-    found, counted, names, earlier = [], [], list[str](), list[bool]()
-    for rows in windows:
+    found, earlier = list[Checked](), list[bool]()
+    for number, rows in enumerate(windows):
         slots = seasons.of_rows(baseline.season.unit, days[rows]) if baseline.season and days is not None else None
         verdict = decide(baseline, accumulate(baseline, table.take(rows)), policy, slots)
-        found.append(verdict.status == "drift")
-        counted.append(confirmed(found[-1], earlier, needed=policy.confirmations, windows=policy.windows))
-        earlier.insert(0, found[-1])
-        names.append(", ".join(f.feature for f in verdict.first(2)))
-
-    def part(rows: slice) -> tuple[int, int, int, int]:
-        return len(found[rows]), sum(map(bool, names[rows])), sum(found[rows]), sum(counted[rows])
-
-    return Answer(name, part(slice(0, change)), part(slice(change, None)), next((n for n in names[change:] if n), ""))
+        drift = verdict.status == "drift"
+        found.append(
+            Checked(
+                time=float(number if days is None else days[rows[0]]),
+                share=verdict.share,
+                named=tuple(f.feature for f in verdict.first(2)),
+                drift=drift,
+                counted=confirmed(drift, earlier, needed=policy.confirmations, windows=policy.windows),
+            )
+        )
+        earlier.insert(0, drift)
+    return Answer(name, tuple(found), change, dated=days is not None)
 
 
 def weather(path: Path) -> list[Answer]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.drift.environments import CACHE, FLOOR, OURS, PEERS, ROOT, run
+from benchmarks.drift.environments import CACHE, FLOOR, OURS, PEERS, ROOT, Peer, prepare, run
 from mlops.capture.reading import parse
 from mlops.drift.traffic import batches
 from mlops.features.columns import Column, Columns
@@ -43,26 +43,77 @@ def data(folder: Path, rows: int, rounds: int) -> None:
         (folder / f"window-{i}.npy").symlink_to(folder / "window-0.npy")
 
 
-def measure(rows: int, rounds: int, seconds: float, names: Iterable[str]) -> dict[str, Any]:
-    """Medians in seconds by peer, or why there is none. Fast peers several times, interleaved; slow ones once."""
-    folder, found = CACHE / "data" / "speed", dict[str, list[float]]()
-    failed: dict[str, str] = {}
-    chosen = [p for p in PEERS if not names or p.name in names]
-    fast = [p for p in chosen if p.name in (FLOOR, OURS)]
+@dataclass(frozen=True)
+class Measured:
+    """One peer: seconds of a processor, the process's peak of memory in MB, and by how much that is above what it held
+    before. ``rows``: of how many, where the whole took too long; ``why``: there is nothing, or less than was asked for,
+    and the reason."""
+
+    name: str
+    rows: int = 0
+    seconds: float | None = None
+    peak: float | None = None
+    above: float | None = None
+    why: str = ""
+
+
+def measure(rows: int, rounds: int, seconds: float, names: Collection[str]) -> list[Measured]:
+    """The floor and drift-check several times, interleaved, and always; the other peers (or those of ``names``) once.
+
+    A peer that takes longer than ``seconds``, data read and all, is measured on a tenth of the rows and says so.
+    """
+    folder, found = CACHE / "data" / "speed", list[Measured]()
+    fast = [p for p in PEERS if p.name in (FLOOR, OURS)]
     data(folder, rows, 1 + 2)
+    runs: dict[str, list[dict[str, Any]]] = {}
     for _ in range(rounds):
         for peer in fast:
-            found.setdefault(peer.name, []).extend(r["seconds"] for r in run(peer, folder, seconds)[1:])
+            runs.setdefault(peer.name, []).extend(run(peer, folder, seconds))
+    found += [_measured(name, rows, each) for name, each in runs.items()]
     data(folder, rows, 1)
-    for peer in [p for p in chosen if p not in fast]:
+    slow = [p for p in PEERS if p not in fast and (not names or p.name in names)]
+    late = []
+    for peer in slow:
         print(f"{peer.name} …", file=sys.stderr, flush=True)
-        try:
-            found[peer.name] = [r["seconds"] for r in run(peer, folder, seconds)]
-        except subprocess.TimeoutExpired:
-            failed[peer.name] = f"more than {seconds:.0f} s"
-        except subprocess.CalledProcessError as error:
-            failed[peer.name] = (error.stderr or "cannot be installed").strip().splitlines()[-1][:120]
-    return {"rows": rows, "seconds": {n: median(v) for n, v in found.items()}, "failed": failed}
+        measured = _once(peer, folder, rows, seconds)
+        late += [peer] if measured is None else []
+        found += [measured] if measured else []
+    if late:
+        data(folder, rows // 10, 1)
+        for peer in late:
+            why = f"more than {seconds:.0f} s with {rows:,} rows"
+            measured = _once(peer, folder, rows // 10, seconds) or Measured(peer.name)
+            found.append(replace(measured, why=why if measured.seconds else f"{why}, and with {rows // 10:,}"))
+    return found
+
+
+def _once(peer: Peer, folder: Path, rows: int, seconds: float) -> Measured | None:
+    """One run of a peer; None when it takes too long."""
+    try:
+        prepare(peer)
+    except subprocess.CalledProcessError as error:
+        return Measured(peer.name, why=f"cannot be installed on this Python: {_last(error)}")
+    try:
+        return _measured(peer.name, rows, run(peer, folder, seconds))
+    except subprocess.TimeoutExpired:
+        return None
+    except subprocess.CalledProcessError as error:
+        return Measured(peer.name, why=f"ended with code {error.returncode}: {_last(error)}")
+
+
+def _last(error: subprocess.CalledProcessError) -> str:
+    said = (error.stderr or "").strip().splitlines()
+    return said[-1][:160] if said else "it said nothing"
+
+
+def _measured(name: str, rows: int, runs: Sequence[dict[str, Any]]) -> Measured:
+    """The median of the time, without a process's first window where there are more; the most of the memory."""
+
+    def most(key: str) -> float | None:
+        return max((r[key] for r in runs if r[key] is not None), default=None)
+
+    timed = [r["seconds"] for r in runs if not r["first"]] or [r["seconds"] for r in runs]
+    return Measured(name, rows, median(timed), most("peak"), most("above"))
 
 
 def memory() -> dict[str, float]:
@@ -93,7 +144,8 @@ def count(parts: int) -> float:
     for _ in range(parts):
         counts = merge(counts, accumulate(baseline, columns(rng.normal(size=(20_000, COLUMNS)))))
     assert counts.rows == parts * 20_000
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+    lines = Path("/proc/self/status").read_text().splitlines()  # rusage would start from the parent's peak
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 def traffic() -> float:
@@ -126,22 +178,37 @@ def cents(seconds: float) -> float:
     return seconds * WHOLE * GB_SECOND * 100
 
 
-def report(result: dict[str, Any]) -> list[str]:
-    """The table and the goals, as Markdown."""
-    seconds, rows = result["seconds"], result["rows"]
-    lines = [f"| {rows:,} x {COLUMNS} | seconds | multiple of ours |", "|---|---|---|"]
-    ours = seconds.get(OURS)
-    for peer in PEERS:
-        if peer.name in seconds:
-            ratio = f"{seconds[peer.name] / ours:.1f}" if ours else ""
-            lines.append(f"| {peer.name} | {seconds[peer.name]:.3f} | {ratio} |")
-        elif peer.name in result["failed"]:
-            lines.append(f"| {peer.name} | {result['failed'][peer.name]} | |")
-    if ours and FLOOR in seconds:
-        ratio = ours / seconds[FLOOR]
-        lines.append(f"\n{ratio:.2f} times bin counting alone ({'met' if ratio <= MOST_OF_FLOOR else 'missed'}: 2)")
-    if ours and "Evidently" in seconds:
-        ratio = seconds["Evidently"] / ours
-        met = "met" if ratio >= LEAST_OF_EVIDENTLY else "missed"
-        lines.append(f"{ratio:.0f} times as fast as Evidently ({met}: 100)")
+def report(found: Sequence[Measured], rows: int) -> list[str]:
+    """The table and the goals, as Markdown. Multiples are of the same number of rows; a peer that was measured on
+    fewer has none."""
+    by_name = {m.name: m for m in found}
+    ours, floor = by_name[OURS].seconds, by_name[FLOOR].seconds
+    lines = [
+        f"| {rows:,} x {COLUMNS} | seconds | multiple of ours | peak MB | of that above the data | US cents |",
+        "|---|---|---|---|---|---|",
+    ]
+    for m in sorted(found, key=lambda m: (m.rows != rows, m.seconds or 0.0)):
+        if m.seconds is None:
+            lines.append(f"| {m.name} | {m.why} | | | | |")
+            continue
+        whole = m.rows == rows
+        ratio = f"{m.seconds / ours:.1f}" if ours and whole else ""
+        took = f"{m.seconds:.3g}" if whole else f"{m.seconds:.3g} with {m.rows:,} rows ({m.why})"
+        price = f"{cents(m.seconds) * 1e6 / rows:.2g}" if whole else ""
+        lines.append(f"| {m.name} | {took} | {ratio} | {_mb(m.peak)} | {_mb(m.above)} | {price} |")
+    if ours and floor:
+        ratio_of = ours / floor
+        lines.append(f"\n{ratio_of:.2f} times bin counting alone ({_met(ratio_of <= MOST_OF_FLOOR)}: 2)")
+    evidently = by_name.get("Evidently")
+    if ours and evidently and evidently.seconds and evidently.rows == rows:
+        times = evidently.seconds / ours
+        lines.append(f"{times:.0f} times as fast as Evidently ({_met(times >= LEAST_OF_EVIDENTLY)}: 100)")
     return lines
+
+
+def _mb(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"
+
+
+def _met(holds: bool) -> str:
+    return "met" if holds else "missed"

@@ -2,9 +2,10 @@
 
     run.py PEER FOLDER
 
-FOLDER holds reference.npy and window-<n>.npy, float64 of shape (rows, columns). Prints JSON: for every window the
-seconds of a processor (what else runs on the machine does not count), and the columns that the peer with its defaults
-calls drifted.
+FOLDER holds reference.npy and window-<n>.npy, float64 of shape (rows, columns). Prints JSON: for every window whether
+it was the first, the seconds of a processor (what else runs on the machine does not count), the columns that the peer
+with its defaults calls drifted, and memory in MB: the process's peak while it compared, and by how much that is above
+what it held before (interpreter, library, both tables). Memory is None where the system is not Linux.
 """
 
 import importlib
@@ -26,10 +27,32 @@ def main(peer: str, folder: Path) -> None:
     for number in range(len(list(folder.glob("window-*.npy")))):
         window = np.load(folder / f"window-{number}.npy")
         prepared = prepare(peer, reference, window)
+        held = forget_peak()
         start = time.process_time()
         drifted = module.compare(*prepared)
-        found.append({"seconds": time.process_time() - start, "drifted": sorted(drifted)})
+        seconds, peak = time.process_time() - start, memory("VmHWM")
+        above = None if peak is None or held is None else max(0.0, peak - held)
+        found.append({"first": not found, "seconds": seconds, "drifted": sorted(drifted), "peak": peak, "above": above})
+        del window, prepared
     print(json.dumps(found))
+
+
+def forget_peak() -> float | None:
+    """Let the peak start from what is held now, in MB; see proc(5), clear_refs."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return None
+    return memory("VmRSS")
+
+
+def memory(name: str) -> float | None:
+    """A line of /proc/self/status in MB."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{name}:")), None)
 
 
 def prepare(peer: str, *tables: np.ndarray) -> list:

@@ -16,17 +16,18 @@ OTHER = "other"
 MISSING = "missing"
 
 
-def compared(axis: Axis, old: Tally, new: Tally) -> Cells:
+def compared(axis: Axis, old: Tally, new: Tally, *, apart: bool = False) -> Cells:
     """The cells of present values.
 
-    The outermost bins of a continuous column are open-ended; a discrete column gets a cell for values below and
-    one for values above what it knew; a category one for levels that its axis does not name.
+    The outermost bins of a continuous column are open-ended, unless values outside its range are to be kept ``apart``;
+    a discrete column gets a cell for values below and one for values above what it knew; a category one for levels
+    that its axis does not name.
     """
     before = np.array(old.counts, dtype=np.float64)
     after = np.array(new.counts, dtype=np.float64)
     if axis.kind == "category":
         return Cells(np.append(before, old.other), np.append(after, new.other), ordered=False)
-    if axis.discrete or not len(before):
+    if axis.discrete or apart or not len(before):
         before = np.concatenate([[old.below], before, [old.above]])
         after = np.concatenate([[new.below], after, [new.above]])
         return Cells(before, after, True, _outer_middles(axis), _scale(axis, old))

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from mlops.contract import Drift
 from mlops.drift import cells as cells_of
-from mlops.drift import methods
+from mlops.drift import methods, thresholds
 from mlops.drift import relations as relations_of
 from mlops.drift.significance import change_of_rate, homogeneity
 from mlops.drift.special import adjusted
@@ -174,8 +174,8 @@ def decide(baseline: Baseline, counts: Counts, policy: Drift, slots: Slots | Non
             old,
             new,
             weights.get((axis.role, axis.name), 0.0),
-            threshold=max(policy.threshold, unrest.columns[i] if unrest else 0.0),
-            missing_threshold=max(policy.threshold / 2, unrest.missing[i] if unrest else 0.0),
+            threshold=thresholds.of_values(axis, old, new, policy, unrest.columns[i] if unrest else 0.0),
+            missing_threshold=thresholds.of_missing(old, policy, unrest.missing[i] if unrest else 0.0),
         )
         drafts += _compare(pair, counts, policy, notes)
     # A column that is gone is seen, not tested; it takes no part in the correction for many tests.
@@ -280,8 +280,8 @@ def _values(pair: _Pair, policy: Drift, notes: list[str]) -> list[Finding]:
         elif old.present:
             notes.append(f"{name} has {new.present} values in this window: its distribution was not compared.")
         return []
-    compared = cells_of.compared(axis, old, new)
     wanted = policy.methods.get(axis.name)
+    compared = cells_of.compared(axis, old, new, apart=wanted == methods.NEW_SHARE)
     measured = methods.measure(compared, threshold=pair.threshold, method=wanted if wanted in methods.METHODS else None)
     return [pair.finding(measured, homogeneity(compared), _describe(axis, old, new))]
 
@@ -309,7 +309,7 @@ def _relations(
                 value=change.value,
                 noise=change.noise,
                 effect=change.effect,
-                threshold=max(policy.threshold, normal.get(change.pair, 0.0)),
+                threshold=thresholds.of_relation(policy, normal.get(change.pair, 0.0)),
                 p_value=change.p_value,
                 q_value=change.p_value,
                 drifted=False,

@@ -28,7 +28,7 @@ SLOT_ROWS = 100
 #: Population stability index between a slot and the rest, averaged over slots, from which a column follows a season.
 SEASONAL = 0.1
 #: Periods from which something can be learned, and at most counted.
-LEAST_PERIODS, MOST_PERIODS = 8, 80
+LEAST_PERIODS, MOST_PERIODS = 8, 200
 
 Index = npt.NDArray[np.intp]
 
@@ -122,7 +122,7 @@ def _periods(days: Days, window_days: float, min_rows: int) -> tuple[list[tuple[
     """Stretches of rows in order of time, as long as a window, or longer where that is needed for enough rows; and
     their length in days."""
     span = float(days[-1] - days[0])
-    length = max(window_days, span / MOST_PERIODS, span * min_rows / len(days))
+    length = max(window_days, span * min_rows / len(days))
     if length <= 0 or span / length < LEAST_PERIODS:
         return [], length
     edges = np.searchsorted(days, days[0] + length * np.arange(int(span / length) + 1), side="left").tolist()
@@ -131,7 +131,9 @@ def _periods(days: Days, window_days: float, min_rows: int) -> tuple[list[tuple[
         if stop - start >= min_rows:
             found.append((start, stop))
             start = stop
-    return found, length
+    # More than are needed: some of them, evenly over the time. Longer ones instead would differ by less than a window.
+    chosen = np.linspace(0, len(found) - 1, min(len(found), MOST_PERIODS)).astype(int).tolist()
+    return [found[i] for i in chosen], length
 
 
 def _effects(baseline: Baseline, old: Counts, new: Counts) -> list[float]:

@@ -176,6 +176,9 @@ def _total_variation_noise(cells: Cells) -> float:
     return float(np.sqrt(p * (1 - p)).sum() / 2 * math.sqrt(2 / math.pi * cells.spread))
 
 
+#: The method that asks which values training did not have.
+NEW_SHARE = "new_share"
+
 METHODS: Mapping[str, Method] = {
     "psi": Method(psi, _chi_noise, lambda t: t, squared=False),
     "jensen_shannon": Method(
@@ -204,7 +207,7 @@ METHODS: Mapping[str, Method] = {
         lambda t: math.erf(math.sqrt(t) / (2 * math.sqrt(2))),
         squared=True,
     ),
-    "new_share": Method(new_share, lambda _: 0.0, lambda t: min(1.0, t / 2), squared=False),
+    NEW_SHARE: Method(new_share, lambda _: 0.0, lambda t: min(1.0, t / 2), squared=False),
 }
 
 #: PSI relies on several rows a cell; below this many rows a cell another method is chosen.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ import pytest
 from mlops.contract import Drift
 from mlops.drift.decision import decide
 from mlops.drift.learning import learn
+from mlops.drift.methods import METHODS
 from mlops.features.columns import Column, Columns
 from mlops.features.spec import Feature
 from mlops.statistics import season as seasons
-from mlops.statistics.baseline import Baseline, BaselineError, accumulate, build
+from mlops.statistics.baseline import Baseline, BaselineError, Unrest, accumulate, build
 
 FEATURES = [Feature("warm", "number"), Feature("still", "number")]
 POLICY = Drift()
@@ -94,6 +96,58 @@ def test_what_training_itself_shows_between_its_periods_is_no_drift():
     verdict = decide(baseline, accumulate(baseline, moved), POLICY)
     assert [f.feature for f in verdict.drifted] == ["warm"]
     assert any("Thresholds are higher" in note and "warm" in note for note in verdict.notes)
+
+
+def test_periods_are_as_long_as_a_window_however_long_the_history():
+    """Longer ones would differ by less than a window does, and what they teach would raise alarms."""
+    baseline = trained(every(1.2, 1500), 1e9, window=7.0, wander=0.8)  # 214 weeks
+    assert (baseline.unrest.days, baseline.unrest.periods) == (7.0, 200)
+    few = trained(every(24, 1500), 1e9, window=7.0)  # a row a day: a hundred days for a hundred rows
+    assert few.unrest.days == pytest.approx(100, rel=0.01)
+
+
+def learned(**unrest: float) -> Baseline:
+    """A baseline whose periods showed so much, in every column and pair."""
+    table = rows(every(1.2, 100), 1e9)
+    baseline = build(FEATURES, table, pairs=True)
+    size = {"columns": len(baseline.axes), "missing": len(baseline.axes), "pairs": len(baseline.relations.pairs)}
+    showed = {name: (unrest.get(name, 0.0),) * n for name, n in size.items()}
+    return replace(baseline, unrest=Unrest(**showed, days=1.0, periods=9))
+
+
+def normal(n: int, warm: np.ndarray | None = None) -> Columns:
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=n) if warm is None else warm
+    return Columns((Column("warm", "number", values), Column("still", "number", rng.normal(size=n))))
+
+
+@pytest.mark.parametrize("method", [None, *METHODS])
+@pytest.mark.parametrize("n", [100, 200, 2_000])
+def test_values_that_training_never_had_are_drift_whatever_it_learned(method, n):
+    baseline, policy = learned(columns=1e6), Drift(methods={"warm": method} if method else {})
+    mostly = np.where(np.arange(n) % 4 > 0, 99.0, 0.0)
+    verdict = decide(baseline, accumulate(baseline, normal(n, mostly)), policy)
+    assert [f.feature for f in verdict.drifted] == ["warm"]
+
+
+@pytest.mark.parametrize("n", [100, 200, 2_000])
+def test_a_learned_threshold_stays_in_reach(n):
+    """All rows in one bin: as far as a column can move among the values that it had."""
+    baseline = learned(columns=1e6)
+    edge = (baseline.axes[0].edges[0] + baseline.axes[0].edges[1]) / 2
+    verdict = decide(baseline, accumulate(baseline, normal(n, np.full(n, edge))), POLICY)
+    assert [f.feature for f in verdict.drifted] == ["warm"]
+    calm = decide(baseline, accumulate(baseline, normal(n, 0.3 * np.random.default_rng(5).normal(size=n))), POLICY)
+    assert not calm.drifted
+
+
+def test_a_column_that_goes_missing_is_drift_whatever_was_learned():
+    baseline = learned(missing=1.0)
+    gone = np.where(np.arange(400) % 10 < 6, np.nan, 0.1)
+    verdict = decide(baseline, accumulate(baseline, normal(400, gone)), Drift(threshold=1e3))
+    assert not verdict.drifted  # the contract asks for more than can be
+    verdict = decide(baseline, accumulate(baseline, normal(400, gone)), POLICY)
+    assert "missing_rate" in {f.method for f in verdict.drifted}
 
 
 @pytest.mark.parametrize(
