@@ -120,11 +120,14 @@ def report_prefix(kind: str, model: str = "") -> str:
 
 # Keys in the artifact bucket --------------------------------------------------------------------
 
+#: In a version's folder: what its loss on rows without a label is estimated by.
+ESTIMATE = "estimate.json"
+
 
 def version_prefix(model: str, version: str) -> str:
     """One model version: ``model.onnx``, ``manifest.json``, ``baseline.json``, ``parity.npz``,
     ``golden.json``, ``holdout.npz``, ``trained_on.npy``, ``training.json``, ``evaluation.json``,
-    ``model_card.json``."""
+    ``model_card.json``, :data:`ESTIMATE`."""
     return f"models/{model}/{version}/"
 
 

@@ -249,6 +249,26 @@ class Workbench(Parts):
                 return str(details["name"])
         return ""
 
+    def release_state(self, release_id: str) -> Mapping[str, Any]:
+        """What the last action of a release answered: its step, evidence, and what each rule found. Empty before the
+        first, and for what is no release under way."""
+        arn = self._output("ReleaseArn").replace(":stateMachine:", ":execution:") + f":{release_id}"
+        try:
+            history = client("stepfunctions").get_execution_history(
+                executionArn=arn, reverseOrder=True, maxResults=60, includeExecutionData=True
+            )
+        except ClientError as error:
+            if error_code(error) == "ExecutionDoesNotExist":
+                return {}
+            raise
+        for event in history["events"]:
+            details = event.get("lambdaFunctionSucceededEventDetails") or event.get("taskSucceededEventDetails") or {}
+            output = json.loads(details.get("output") or "{}")
+            if "evidence" in output:
+                found: Mapping[str, Any] = output
+                return found
+        return {}
+
     # The API --------------------------------------------------------------------------------------
 
     def token(

@@ -177,7 +177,8 @@ def status(
         str | None, typer.Option("--watch", help="Follow a run in progress, named by itself or its model, to its end.")
     ] = None,
 ) -> int:
-    """What is in force, what serves, what trains and how far it is, and what the pipeline has done lately.
+    """What is in force, what serves, what trains or is released and how far that is, and what the pipeline has done
+    lately; of one model also the evidence of its release.
 
     Example: `mlops status --watch churn`
     """
@@ -185,7 +186,8 @@ def status(
     if follow is not None:
         return watch(current, follow)
     bench = current.workbench
-    rows, details, result = [], [], []
+    rows, details = [], []
+    result: list[dict[str, Any]] = []
     for name in [model] if model else bench.registry.models():
         contract = bench.registry.contract(name)
         if contract is None:
@@ -195,11 +197,12 @@ def status(
         dataset = bench.registry.current_dataset(name)
         training = bench.registry.holder(name, "train")
         progress = runs(current).progress(name, training) if training else None
+        releasing = _release(current, name) if challenger else {}
         score = champion.metrics.get(contract.metric) if champion else None
         result.append(
             {
                 "model": name, "task": contract.task, "champion": champion, "challenger": challenger,
-                "dataset": dataset, "training": training, "progress": progress,
+                "dataset": dataset, "training": training, "progress": progress, "release": releasing or None,
             }
         )  # fmt: skip
         rows.append(
@@ -208,7 +211,7 @@ def status(
                 f"{contract.metric} {score:.4g}" if score is not None else None,
             ]
         )  # fmt: skip
-        now = [f"challenger {challenger.version}"] if challenger else []
+        now = [f"challenger {challenger.version}{_told(releasing)}"] if challenger else []
         details.append("; ".join(now + ([_training(training, progress)] if training else [])))
     executions = bench.executions(limit=10)
     current.out.result(
@@ -217,6 +220,15 @@ def status(
     current.out.say(f"stack {bench.stack}, API {bench.api_url}")
     headers = ["model", "task", "rows", "champion", "metric"]
     current.out.table("models", headers, rows, elastic=["model", "task"], details=details)
+    for found in result:
+        if model and found["release"]:
+            current.out.table(
+                f"evidence of {model}, {found['release']['steps'][found['release']['index']]['name']}",
+                ["rule", "result", "estimate", "from", "to", "allowed"],
+                [[r[n] for n in ("name", "result", "value", "lower", "upper", "bound")]
+                 for r in found["release"]["rules"]],
+                elastic=["rule"],
+            )  # fmt: skip
     current.out.table(
         "latest pipeline executions",
         ["started", "status", "name"],
@@ -224,6 +236,21 @@ def status(
         elastic=["name"],
     )
     return 0
+
+
+def _release(current: Session, model: str) -> Any:
+    """The last look at the release of a model that is under way."""
+    from mlops.release.state import LOCK, STACK
+
+    holder = current.workbench.registry.holder(STACK, LOCK)
+    found = current.workbench.release_state(holder) if holder else {}
+    return found if found.get("model") == model else {}
+
+
+def _told(releasing: Any) -> str:
+    from mlops.release.report import told
+
+    return f", {told(releasing)}" if releasing else ""
 
 
 def _training(run: str, progress: Any) -> str:

@@ -58,7 +58,9 @@ def wait_for(
     model: str | None = None,
     seconds: float = 3600,
 ) -> Execution:
-    """Wait until an execution has ended. ``say`` hears of each state, and for a ``model`` how far its training is."""
+    """Wait until an execution has ended. ``say`` hears of each state, for a ``model`` how far its training
+    is, and of a release what its evidence says."""
+    from mlops.release.report import told as told_release
     from mlops.retrain.runs import told
 
     watched = runs(current)
@@ -71,6 +73,11 @@ def wait_for(
 
     def paused() -> None:
         nonlocal line
+        if machine == "ReleaseArn" and state == "WaitForTraffic":
+            found = current.workbench.release_state(execution)
+            if found and told_release(found) != line:
+                line = told_release(found)
+                say(line)
         if model is None or state != "Train":
             return
         progress = watched.progress(model, execution)

@@ -218,7 +218,10 @@ class Release:
     """How a challenger becomes champion. Shadow first, then each canary share in ``steps``; a step ends after
     ``min_requests`` paired answers and at least ``min_seconds``; after ``max_seconds`` traffic was too thin
     and ``if_thin`` says what happens. ``max_disagreement``: share of requests with another label
-    (classification), or relative mean absolute difference (regression)."""
+    (classification), or relative mean absolute difference (regression). ``max_prediction_drift``,
+    ``max_expected_loss`` and ``max_realised_loss`` stop it when they are surely passed, None: never; estimates above
+    ``warn_prediction_drift`` and ``warn_loss`` are told. Losses are increases as shares of the champion's;
+    ``min_labels``: fewer say nothing about the realised one."""
 
     steps: tuple[float, ...] = (0.1, 0.5)
     min_requests: int = 50
@@ -230,6 +233,12 @@ class Release:
     max_disagreement: float = 0.2
     max_latency_ratio: float = 3.0
     max_out_of_range_share: float = 0.05
+    warn_prediction_drift: float = 0.1
+    max_prediction_drift: float | None = 0.3
+    warn_loss: float = 0.1
+    max_expected_loss: float | None = None
+    max_realised_loss: float | None = 0.2
+    min_labels: int = 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ from mlops.evaluation.slices import Slice, slices
 from mlops.features.columns import Columns
 from mlops.features.encoding import Matrix, encode, width
 from mlops.manifest import Manifest
+from mlops.objects import ESTIMATE
+from mlops.quality.portable import estimate_json
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -58,8 +60,8 @@ class Judged:
 class Evaluation:
     """The result: ``status`` with ``reasons``, every check, metrics of the ONNX model on the hold-out rows.
 
-    ``files`` are those that change with the result: ``manifest.json`` with the ONNX model's metrics and
-    ``golden.json`` with its own answers.
+    ``files`` are those that come with the result: ``manifest.json`` with the ONNX model's metrics, ``golden.json``
+    with its own answers, and what its loss is estimated by before labels come.
     """
 
     model: str
@@ -214,6 +216,7 @@ class _Evaluator:
             intervals=metric_intervals(actual, scores, task, list(metrics), seed=SEED),
             slices=tuple(slices(contract, table, actual, scores, task, seed=SEED)),
             fairness=tuple(judged),
+            files={**result.files, ESTIMATE: estimate_json(self._manifest, table, actual, scores, seed=SEED)},
         )
         return self._against_champion(result, table, actual, scores)
 

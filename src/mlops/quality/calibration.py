@@ -12,33 +12,45 @@ against the rest, normalised.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
-Curve = Callable[[FloatArray], FloatArray]
 
 FOLDS = 5
 _LEAST = 1e-6
 
 
+@dataclass(frozen=True)
+class Curve:
+    """1 / (1 + exp(-(a + b * logit(score))))."""
+
+    a: float
+    b: float
+
+    def __call__(self, scores: FloatArray) -> FloatArray:
+        return _sigmoid(self.a + self.b * _logit(scores))
+
+
 class Calibration:
-    """One curve for each class, applied together. ``name``: ``none`` or ``logistic``."""
+    """One curve for each class, applied together; of two classes one curve, for the second. ``name``: ``none`` or
+    ``logistic``."""
 
     def __init__(self, name: str, curves: Sequence[Curve]) -> None:
         self.name = name
-        self._curves = curves
+        self.curves = tuple(curves)
 
     def __call__(self, scores: FloatArray) -> FloatArray:
         """Calibrated probabilities, float64, (rows, classes), each row adding up to 1."""
         if self.name == "none":
             return scores
         if scores.shape[1] == 2:
-            second = self._curves[0](scores[:, 1])
+            second = self.curves[0](scores[:, 1])
             return np.column_stack([1.0 - second, second])
-        raw = np.column_stack([curve(scores[:, i]) for i, curve in enumerate(self._curves)])
+        raw = np.column_stack([curve(scores[:, i]) for i, curve in enumerate(self.curves)])
         total = raw.sum(axis=1, keepdims=True)
         result: FloatArray = np.where(total > 0, raw / np.where(total > 0, total, 1.0), scores)
         return result
@@ -83,7 +95,7 @@ def _logit(score: FloatArray) -> FloatArray:
 
 
 def logistic(score: FloatArray, outcome: npt.NDArray[np.bool_], *, steps: int = 50) -> Curve:
-    """1 / (1 + exp(-(a + b * logit(score)))) by Newton's method, each step halved until it is one forward. A little
+    """The :class:`Curve` by Newton's method, each step halved until it is one forward. A little
     ridge towards no change keeps separable rows finite."""
     design = np.column_stack([np.ones(len(score)), _logit(score)])
     start, ridge = np.array([0.0, 1.0]), 1e-3
@@ -105,8 +117,7 @@ def logistic(score: FloatArray, outcome: npt.NDArray[np.bool_], *, steps: int = 
         weights, gained, known = weights - step, known - new, new
         if gained < 1e-9:
             break
-    a, b = float(weights[0]), float(weights[1])
-    return lambda s: _sigmoid(a + b * _logit(s))
+    return Curve(float(weights[0]), float(weights[1]))
 
 
 def _sigmoid(margin: FloatArray) -> FloatArray:

@@ -24,12 +24,11 @@ from mlops.evaluation.scoring import ModelRefusedError, OnnxScorer
 from mlops.evaluation.slices import slices as groups_by_metric
 from mlops.features.columns import Columns
 from mlops.features.encoding import encode, width
-from mlops.features.spec import Feature
 from mlops.manifest import Manifest
 from mlops.objects import ObjectInfo, ObjectStore, label_prefix, labelled_key, report_prefix, version_prefix
 from mlops.quality import labelled, report, slices
 from mlops.quality.calibration import calibrate
-from mlops.quality.estimate import can_estimate, expected, expected_error, learn_loss
+from mlops.quality.estimate import can_estimate, expected, expected_error, inputs_of, learn_loss, open_features
 from mlops.quality.joining import Joined, Rows, join
 from mlops.quality.labels import Hash, Labels, parse
 from mlops.quality.outcome import Findings, Outcome, allowed_by, bound_of, decided, label_notes
@@ -329,26 +328,12 @@ def _estimator(version: _Version, findings: Findings) -> Callable[[Rows], Interv
         calibration = calibrate(holdout.actual, holdout.scores, seed=SEED)
         findings.method = f"confidence-based, {calibration.name} correction of probabilities"
         return lambda rows: expected(rows.scores, calibration(rows.scores), metric, task, seed=SEED)
-    names = [f for f in version.manifest.features if f.pii == "none"]
-    known = learn_loss(_inputs(holdout, names), holdout.actual - holdout.scores[:, 0], metric, seed=SEED)
+    names = open_features(version.manifest.features)
+    known = learn_loss(
+        inputs_of(holdout.table, holdout.scores, names), holdout.actual - holdout.scores[:, 0], metric, seed=SEED
+    )
     findings.method = f"direct loss estimation, a tree of depth {known.depth} over {len(holdout)} hold-out rows"
-    return lambda rows: expected_error(known, _inputs(rows, names), metric, seed=SEED)
-
-
-def _inputs(rows: Rows, features: Sequence[Feature]) -> FloatArray:
-    """What the loss is learned from: the prediction and every feature that captures hold as it is."""
-    columns = [rows.scores[:, 0]]
-    for feature in features:
-        if feature.name not in rows.table:
-            columns.append(np.full(len(rows), np.nan))
-            continue
-        column = rows.table[feature.name]
-        if feature.type == "category":
-            codes = column.recode(feature.categories).astype(np.float64)
-            columns.append(np.where(column.missing(), np.nan, codes))
-        else:
-            columns.append(column.values)
-    return np.column_stack(columns)
+    return lambda rows: expected_error(known, inputs_of(rows.table, rows.scores, names), metric, seed=SEED)
 
 
 def _finite(interval: Interval) -> Interval | None:

@@ -20,7 +20,7 @@ Breiman et al., "Classification and Regression Trees", 1984.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,9 +29,10 @@ import numpy.typing as npt
 
 from mlops.evaluation.compare import MAX_ROWS, Interval
 from mlops.evaluation.metrics import Metric, Task, labels
+from mlops.features.columns import Columns
+from mlops.features.spec import Feature
 
 FloatArray = npt.NDArray[np.float64]
-Loss = Callable[[FloatArray], FloatArray]
 
 DRAWS = 200
 CONFIDENCE = 0.95
@@ -113,10 +114,30 @@ def can_estimate(metric: Metric) -> bool:
 
 
 @dataclass(frozen=True)
+class Node:
+    """The expected loss of a row: ``mean``, or by the branch that its value in ``column`` takes, ``high`` above ``cut``
+    and ``low`` otherwise, also where it is missing."""
+
+    mean: float
+    column: int = 0
+    cut: float = 0.0
+    low: Node | None = None
+    high: Node | None = None
+
+    def __call__(self, rows: FloatArray) -> FloatArray:
+        if self.low is None or self.high is None:
+            return np.full(len(rows), self.mean)
+        goes_low = ~(rows[:, self.column] > self.cut)
+        result = np.empty(len(rows))
+        result[goes_low], result[~goes_low] = self.low(rows[goes_low]), self.high(rows[~goes_low])
+        return result
+
+
+@dataclass(frozen=True)
 class LossModel:
     """What the hold-out rows say about the error: the tree's answer and what it left over, per hold-out row."""
 
-    predict: Loss
+    predict: Node
     left: FloatArray
     depth: int
 
@@ -139,6 +160,28 @@ def learn_loss(inputs: FloatArray, errors: FloatArray, metric: Metric, *, seed: 
     return LossModel(predict, losses - predict(inputs), best)
 
 
+def open_features(features: Sequence[Feature]) -> list[Feature]:
+    """The features that captures hold as they are: what an estimate may look at."""
+    return [feature for feature in features if feature.pii == "none"]
+
+
+def inputs_of(table: Columns, scores: FloatArray, features: Sequence[Feature]) -> FloatArray:
+    """What the loss is learned from: the prediction and every one of ``features``, (rows, 1 + features); NaN where a
+    value is missing, a category by its position."""
+    columns = [scores[:, 0]]
+    for feature in features:
+        if feature.name not in table:
+            columns.append(np.full(len(scores), np.nan))
+            continue
+        column = table[feature.name]
+        if feature.type == "category":
+            codes = column.recode(feature.categories).astype(np.float64)
+            columns.append(np.where(column.missing(), np.nan, codes))
+        else:
+            columns.append(column.values)
+    return np.column_stack(columns)
+
+
 def expected_error(model: LossModel, inputs: FloatArray, metric: Metric, *, seed: int, draws: int = DRAWS) -> Interval:
     """The expected metric of a regression over ``inputs``, with the interval that the rows' own scatter and the size of
     the hold-out set leave open."""
@@ -155,23 +198,16 @@ def expected_error(model: LossModel, inputs: FloatArray, metric: Metric, *, seed
     return _interval(finish(float(losses.mean())), values)
 
 
-def _tree(inputs: FloatArray, losses: FloatArray, depth: int) -> Loss:
+def _tree(inputs: FloatArray, losses: FloatArray, depth: int) -> Node:
     """A regression tree of at most ``depth`` questions, each the best of a few cuts of every column."""
     mean = float(losses.mean())
     split = _best_split(inputs, losses) if depth else None
     if split is None:
-        return lambda rows: np.full(len(rows), mean)
+        return Node(mean)
     column, cut = split
     is_low = ~(inputs[:, column] > cut)  # a missing value is low
     low, high = _tree(inputs[is_low], losses[is_low], depth - 1), _tree(inputs[~is_low], losses[~is_low], depth - 1)
-
-    def answer(rows: FloatArray) -> FloatArray:
-        goes_low = ~(rows[:, column] > cut)
-        result = np.empty(len(rows))
-        result[goes_low], result[~goes_low] = low(rows[goes_low]), high(rows[~goes_low])
-        return result
-
-    return answer
+    return Node(mean, column, cut, low, high)
 
 
 def _best_split(inputs: FloatArray, losses: FloatArray) -> tuple[int, float] | None:

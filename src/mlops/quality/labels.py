@@ -1,7 +1,7 @@
 """Labels that arrive late: what became true of a prediction, as files of any order, with repeats and strangers.
 
 A label names its prediction by ``inference_id``, or by the columns of the contract's entity key and, if there is one, a
-time. Standard library and orjson only.
+time. Standard library only: the release reads labels too.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,8 +17,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import product
 from typing import Any
-
-import orjson
 
 from mlops.contract import Contract
 from mlops.features.parse import category_text
@@ -187,7 +186,7 @@ def parse(body: bytes) -> Iterator[Mapping[str, Any] | None]:
 
 def _json(line: str) -> Mapping[str, Any] | None:
     try:
-        row = orjson.loads(line)
-    except orjson.JSONDecodeError:
+        row = json.loads(line)
+    except ValueError:
         return None
     return row if isinstance(row, dict) else None

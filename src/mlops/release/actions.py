@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
 from mlops.contract import Contract
@@ -21,15 +22,18 @@ from mlops.manifest import Manifest
 from mlops.objects import ObjectStore, report_prefix, version_prefix
 from mlops.registry.entities import LedgerDraft, Record, State
 from mlops.registry.ports import Ledger, Registry
-from mlops.release import plan, traffic
+from mlops.release import plan, report, traffic
 from mlops.release.approval import Approvals, Callbacks
 from mlops.release.evidence import Evidence, Judge, median_us
-from mlops.release.modelset import ModelSet, Pair
+from mlops.release.labelled import LabelSource
+from mlops.release.losses import Expectation, floor_of
+from mlops.release.modelset import ModelSet, Pair, oversize
 from mlops.release.ports import Alarms, Serving, StorageFullError, Switched
 from mlops.release.preflight import golden_failures, replay, routes_failure
+from mlops.release.shift import cells_of
 from mlops.release.state import LOCK, STACK, ReleaseState
 from mlops.release.switching import Switcher, route
-from mlops.release.verdict import Verdict, decide
+from mlops.release.verdict import Compared, Verdict, decide
 
 ACTOR = "function:release"
 
@@ -87,8 +91,9 @@ class Releases:
             return self._refuse(state, f"{state.model}/{state.version} is not registered")
         if found.state == "champion":
             return self._answer("unchanged", state.with_(reasons=("it is the champion already",)))
-        if found.state not in ("candidate", "challenger", "archived"):
-            return self._refuse(state, f"{state.model}/{state.version} is {found.state}")
+        refused = self._unfit(state, found.state)
+        if refused:
+            return self._refuse(state, refused)
         if self._asks(state, contract):
             return self._answer("needs_approval", state.with_(tries=0))
         if not self._lock(state, plan.lock_seconds(contract.release.check_seconds)):
@@ -185,6 +190,7 @@ class Releases:
             step_started=self._now(),
             evidence=Evidence(),
             pending=None,
+            rules=(),
             cursor={},
             replayed=False,
             tries=0,
@@ -224,13 +230,21 @@ class Releases:
         since = datetime.fromisoformat(state.step_started)
         lines, cursor = traffic.new_lines(self.data, state.model, since, now, state.cursor)
         mine = [n for n in lines if n.get("release") == state.release_id and n.get("step") == state.step.name]
-        state = state.with_(evidence=state.evidence + judge.evidence(mine), cursor=cursor)
-        regression = contract.task == "regression"
-        verdict = decide(state.evidence, rules, elapsed, regression=regression, pending=state.pending)
+        source = LabelSource(
+            self.data, contract, judge.champion, judge.challenger, state.release_id, self._began(state)
+        )  # fmt: skip
+        realised, labels = source.realised(now, mine, state.realised, state.labels)
+        compared = Compared(judge.cells, realised, floor_of(judge.challenger))
+        state = state.with_(
+            evidence=state.evidence + judge.evidence(mine), cursor=cursor, realised=realised, labels=labels
+        )  # fmt: skip
+        decision = partial(decide, contract=rules, elapsed=elapsed, regression=judge.is_regression, compared=compared)
+        verdict = decision(state.evidence, pending=state.pending)
         if verdict.decision == "thin" and rules.if_thin == "replay":
             state = self._replay(state, judge, live.version, rules.min_requests)
-            verdict = decide(state.evidence, rules, elapsed, regression=regression, pending=state.pending, last=True)
-        return self._act(state.with_(pending=verdict.pending), verdict, rules.if_thin, wait)
+            verdict = decision(state.evidence, pending=state.pending, last=True)
+        found = tuple(rule.to_dict() for rule in verdict.rules)
+        return self._act(state.with_(pending=verdict.pending, rules=found), verdict, rules.if_thin, wait)
 
     def finish(self, state: ReleaseState) -> Answer:
         """The challenger is champion; ``promoted``."""
@@ -279,7 +293,8 @@ class Releases:
         if verdict.decision == "thin" and if_thin != "promote":
             return self._stop(state, f"traffic was too thin: {words}", "archived")
         if verdict.decision == "rollback":
-            at_fault: State = "rejected" if any(rule.breached for rule in verdict.rules) else "archived"
+            breached = [rule for rule in verdict.rules if rule.breached]
+            at_fault: State = "rejected" if any(rule.at_fault for rule in breached) else "archived"
             return self._stop(state, words, at_fault)
         figures = {**_figures(state), "reasons": list(verdict.reasons), "decision": verdict.decision}
         history = (*state.history, figures)
@@ -292,7 +307,7 @@ class Releases:
         missing = min(max(wanted - state.evidence.rows, 0) + wanted, MAX_REPLAY)
         records = traffic.recent_records(self.data, state.model, self.clock(), missing)
         lines = list(replay(self.serving, live, state.model, records))
-        return state.with_(evidence=state.evidence + judge.evidence(lines), replayed=True)
+        return state.with_(evidence=state.evidence + judge.replayed(lines), replayed=True)
 
     def _restore(self, state: ReleaseState, target: State) -> None:
         """Champions alone serve, and the version is out of the release. Not while somebody else is at work."""
@@ -346,6 +361,16 @@ class Releases:
     def _began(self, state: ReleaseState) -> datetime:
         return datetime.fromisoformat(state.started_at)
 
+    def _unfit(self, state: ReleaseState, now: str) -> str | None:
+        """Why the version cannot be released at all: it is in another state than ``now`` may be, or too large beside
+        the champions in one layer."""
+        if now not in ("candidate", "challenger", "archived"):
+            return f"{state.model}/{state.version} is {now}"
+        champions = ModelSet.of_champions(self.registry)
+        own = champions.models.get(state.model, Pair()).champion
+        pair = Pair(own, state.version) if own else Pair(state.version)
+        return oversize(champions.with_pair(state.model, pair), self.artifacts)
+
     def _judge(self, state: ReleaseState, bound: float) -> Judge:
         def manifest(version: str) -> Manifest:
             body = self.artifacts.get(version_prefix(state.model, version) + "manifest.json")
@@ -353,7 +378,10 @@ class Releases:
 
         if state.champion is None:
             raise NotFoundError(f"{state.model} has no champion to compare with")
-        return Judge(manifest(state.champion), manifest(state.version), bound)
+        own, its = manifest(state.champion), manifest(state.version)
+        expects = (Expectation.load(self.artifacts, own), Expectation.load(self.artifacts, its))
+        both = (expects[0], expects[1]) if expects[0] and expects[1] else None
+        return Judge(own, its, bound, cells_of(own, self.artifacts), both)
 
     def _contract(self, state: ReleaseState) -> Contract:
         contract = self.registry.contract(state.model)
@@ -417,7 +445,9 @@ class Releases:
             "ended_at": self._now(),
             "steps": [*state.history, _figures(state)] if state.steps else [],
         }
-        key = f"{report_prefix('release', state.model)}{state.release_id}.json"
+        stem = f"{report_prefix('release', state.model)}{state.release_id}"
+        key = f"{stem}.json"
+        self.data.put(f"{stem}.html", report.page(body).encode(), content_type="text/html; charset=utf-8")
         text = json.dumps(body, ensure_ascii=False, indent=2).encode()
         self.data.put(key, text, content_type="application/json")
         self.registry.put_record(Record(state.model, "release", state.release_id, self._now(), body))
@@ -442,8 +472,10 @@ def _figures(state: ReleaseState) -> dict[str, Any]:
         "share": step.get("share"),
         "function_version": state.function_version,
         "started_at": state.step_started,
-        "requests": seen.requests,
+        "requests": seen.requests - seen.replayed_requests,
         "compared": seen.rows,
+        "replayed_records": seen.replayed_rows,
+        "labelled": state.realised.rows,
         "errors": seen.errors,
         "late": seen.late,
         "disagreements": seen.disagreements,
@@ -453,6 +485,8 @@ def _figures(state: ReleaseState) -> dict[str, Any]:
         "challenger_us": _rounded(median_us(seen.challenger_us)),
         "replayed": state.replayed,
         "codes": dict(seen.codes),
+        "rules": [dict(rule) for rule in state.rules],
+        "warnings": [rule["text"] for rule in state.rules if rule["result"] == "warning"],
     }
 
 

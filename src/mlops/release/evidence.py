@@ -6,11 +6,14 @@ Every number is a sum, so evidence from several reads adds up to that of one, in
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from mlops.manifest import Manifest
+from mlops.release.losses import Expectation, Paired
+from mlops.release.shift import Cells
 
 #: Codes of a challenger that was late rather than wrong (mlops.inference.challenger).
 LATE = frozenset({"budget", "busy", "resting"})
@@ -35,6 +38,10 @@ class Evidence:
     out_of_range : answers of the challenger outside the range of its training target (regression).
     champion_us, challenger_us : requests by bucket of their latency, see :func:`median_us`.
     codes : errors of the challenger by code.
+    up, down : rows by the cell that the challenger's answer moved over, see :mod:`mlops.release.shift`.
+    expected : what both versions expect of their losses on the same records.
+    replayed_requests, replayed_rows : how many of ``requests`` and ``rows`` were no traffic, but recent records that
+        the release sent again.
     """
 
     requests: int = 0
@@ -50,13 +57,17 @@ class Evidence:
     champion_us: Mapping[str, int] = field(default_factory=dict)
     challenger_us: Mapping[str, int] = field(default_factory=dict)
     codes: Mapping[str, int] = field(default_factory=dict)
+    up: Mapping[str, int] = field(default_factory=dict)
+    down: Mapping[str, int] = field(default_factory=dict)
+    expected: Paired = field(default_factory=Paired)
+    replayed_requests: int = 0
+    replayed_rows: int = 0
 
     def __add__(self, other: Evidence) -> Evidence:
-        mine, theirs = asdict(self), asdict(other)
-        merged: dict[str, Any] = {
-            name: _merge(value, theirs[name]) if isinstance(value, Mapping) else value + theirs[name]
-            for name, value in mine.items()
-        }
+        merged: dict[str, Any] = {}
+        for name in (f.name for f in fields(self)):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            merged[name] = _merge(mine, theirs) if isinstance(mine, Mapping) else mine + theirs
         return Evidence(**merged)
 
     def to_dict(self) -> dict[str, Any]:
@@ -64,7 +75,7 @@ class Evidence:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Evidence:
-        return cls(**data)
+        return cls(**{**data, "expected": Paired(**data.get("expected", {}))})
 
 
 def _merge(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
@@ -75,12 +86,20 @@ def _merge(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
 class Judge:
     """Turns scores into labels, as ``predict`` does, and compares two versions.
 
-    ``bound``: the contract's ``max_disagreement``, which ``excess`` is measured against.
+    ``bound``: the contract's ``max_disagreement``, which ``excess`` is measured against. ``cells``: what prediction
+    drift is counted by. ``expects``: the losses that champion and challenger expect of themselves. Without these there
+    is no evidence of that kind.
     """
 
     champion: Manifest
     challenger: Manifest
     bound: float
+    cells: Cells | None = None
+    expects: tuple[Expectation, Expectation] | None = None
+
+    @property
+    def is_regression(self) -> bool:
+        return self.champion.task == "regression"
 
     def evidence(self, lines: Iterable[Mapping[str, Any]]) -> Evidence:
         """The evidence in capture lines (docs/architecture.md) of one release and step."""
@@ -95,10 +114,10 @@ class Judge:
             return Evidence()  # nothing to compare with: the record was at fault, or both were
         if challenger is None:
             return Evidence(requests=1, errors=1, codes={"not_loaded": 1})
-        pairs = [(row["champion"], row.get("challenger")) for row in line["rows"] if row.get("champion") is not None]
-        answered = [(a, b) for a, b in pairs if b is not None and all(map(math.isfinite, b))]
+        scored = [row for row in line["rows"] if row.get("champion") is not None]
+        answered = [row for row in scored if _is_answer(row.get("challenger"))]
         code = challenger.get("error")
-        if code is None and len(answered) < len(pairs):
+        if code is None and len(answered) < len(scored):
             code = "not_finite"
         late = code in LATE
         sums = self._rows(answered)
@@ -113,10 +132,26 @@ class Judge:
             **sums,
         )
 
-    def _rows(self, pairs: Iterable[tuple[list[float], list[float]]]) -> dict[str, Any]:
-        if self.champion.task == "classification":
-            different = sum(label(self.champion, a) != label(self.challenger, b) for a, b in pairs)
-            return {"disagreements": different}
+    def replayed(self, lines: Iterable[Mapping[str, Any]]) -> Evidence:
+        """The same of records that were sent again: they say how the two answer, and are told apart from traffic."""
+        found = self.evidence(lines)
+        return replace(found, replayed_requests=found.requests, replayed_rows=found.rows)
+
+    def _rows(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        pairs = [(row["champion"], row["challenger"]) for row in rows]
+        sums: dict[str, Any] = self._values(pairs) if self.is_regression else self._labels(pairs)
+        if self.expects is not None:
+            own, its = self.expects
+            known = [(row["features"], row["champion"], row["challenger"]) for row in rows if "features" in row]
+            losses = (Paired.of(own.loss(f, a), its.loss(f, b)) for f, a, b in known)
+            sums["expected"] = sum(losses, Paired())
+        return sums
+
+    def _labels(self, pairs: Sequence[tuple[list[float], list[float]]]) -> dict[str, Any]:
+        labels = [(position(self.champion, a), position(self.challenger, b)) for a, b in pairs]
+        return {"disagreements": sum(a != b for a, b in labels), **self._moved(pairs, labels)}
+
+    def _values(self, pairs: Sequence[tuple[list[float], list[float]]]) -> dict[str, Any]:
         sums = {"gap": 0.0, "size": 0.0, "excess": 0.0, "excess_squared": 0.0, "out_of_range": 0}
         low, high = self._range()
         for (a, *_), (b, *_) in pairs:
@@ -127,7 +162,20 @@ class Judge:
             sums["excess"] += excess
             sums["excess_squared"] += excess * excess
             sums["out_of_range"] += int(not low <= b <= high)
-        return sums
+        return {**sums, **self._moved(pairs, [(0, 0)] * len(pairs))}
+
+    def _moved(
+        self, pairs: Sequence[tuple[list[float], list[float]]], labels: Sequence[tuple[int, int]]
+    ) -> dict[str, dict[str, int]]:
+        if self.cells is None:
+            return {}
+        up: Counter[str] = Counter()
+        down: Counter[str] = Counter()
+        for (a, b), both in zip(pairs, labels, strict=True):
+            raised, lowered = self.cells.moved(a, b, both)
+            up.update(map(str, raised))
+            down.update(map(str, lowered))
+        return {"up": dict(up), "down": dict(down)}
 
     def _range(self) -> tuple[float, float]:
         if self.challenger.value_range is None:
@@ -137,12 +185,17 @@ class Judge:
         return low - slack, high + slack
 
 
-def label(manifest: Manifest, scores: list[float]) -> str:
-    """The class that ``predict`` answers for ``scores`` (probabilities, in the order of ``manifest.classes``)."""
+def position(manifest: Manifest, scores: Sequence[float]) -> int:
+    """The position of the class that ``predict`` answers for ``scores`` (probabilities, in the order of
+    ``manifest.classes``)."""
     if manifest.positive is not None and len(manifest.classes) == 2:
         at = manifest.classes.index(manifest.positive)
-        return manifest.classes[at if scores[at] >= manifest.threshold else 1 - at]
-    return manifest.classes[max(range(len(scores)), key=scores.__getitem__)]
+        return at if scores[at] >= manifest.threshold else 1 - at
+    return max(range(len(scores)), key=scores.__getitem__)
+
+
+def _is_answer(scores: Sequence[float] | None) -> bool:
+    return scores is not None and all(map(math.isfinite, scores))
 
 
 def _bucket(us: float | None) -> dict[str, int]:

@@ -77,6 +77,30 @@ class ModelSet:
         return sorted(found)
 
 
+def oversize(models: ModelSet, artifacts: ObjectStore) -> str | None:
+    """Why the models are too large for a layer together, with the size of each; None when they fit.
+
+    By a listing: nothing is read, so a release can ask before it begins.
+    """
+    sizes = {}
+    for model, version in models.versions():
+        prefix = version_prefix(model, version)
+        wanted = {prefix + name for name in FILES}
+        sizes[f"{model}/{version}"] = sum(i.size for i in artifacts.list(prefix) if i.key in wanted)
+    total = sum(sizes.values())
+    if total <= MAX_BYTES:
+        return None
+    each = ", ".join(f"{name} {_mb(size)}" for name, size in sorted(sizes.items(), key=lambda item: -item[1]))
+    return (
+        f"the models that would be served take {_mb(total)} together, a layer has room for {_mb(MAX_BYTES)}: {each}; "
+        "train a smaller model (fewer trees, another family), or serve one of them from another stack"
+    )
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
+
+
 def build(models: ModelSet, artifacts: ObjectStore) -> bytes:
     """The layer's archive; equal sets give equal bytes.
 
@@ -86,6 +110,9 @@ def build(models: ModelSet, artifacts: ObjectStore) -> bytes:
         ``artifact_missing`` when a version lacks a file, ``model_set_too_large`` when the models pass
         :data:`MAX_BYTES` together.
     """
+    too_large = oversize(models, artifacts)
+    if too_large:
+        raise MlopsError(too_large, code="model_set_too_large")
     files = {"models/set.json": canonical(models.document())}
     for model, version in models.versions():
         for name in FILES:
@@ -95,10 +122,6 @@ def build(models: ModelSet, artifacts: ObjectStore) -> bytes:
                 message = f"{model}/{version} has no {name}; train or import the version again"
                 raise MlopsError(message, code="artifact_missing") from error
             files[f"models/{model}/{version}/{name}"] = body
-    total = sum(map(len, files.values()))
-    if total > MAX_BYTES:
-        message = f"the models take {total} bytes together, a layer leaves room for {MAX_BYTES}; retire a model"
-        raise MlopsError(message, code="model_set_too_large")
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for name in sorted(files):

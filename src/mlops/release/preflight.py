@@ -47,8 +47,11 @@ def replay(serving: Serving, version: str, model: str, records: Sequence[Any]) -
         if not champion:
             continue
         scores = challenger["scores"] if challenger else [None] * len(champion["scores"])
+        rows = [{"champion": a, "challenger": b} for a, b in zip(champion["scores"], scores, strict=True)]
+        if len(rows) == len(batch):
+            rows = [{**row, "features": record} for row, record in zip(rows, batch, strict=True)]
         yield {
-            "rows": [{"champion": a, "challenger": b} for a, b in zip(champion["scores"], scores, strict=True)],
+            "rows": rows,
             "champion": champion,
             "challenger": challenger,
         }

@@ -7,10 +7,11 @@ starts from the same state as the first time; there is no second store that coul
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from mlops.release.evidence import Evidence
+from mlops.release.losses import Paired
 from mlops.release.plan import Step
 
 #: The lock that one release of the stack holds, under this name instead of a model's: the model set is one.
@@ -30,6 +31,9 @@ class ReleaseState:
     steps, index : the plan, and which step is live or about to be.
     step_started : ISO 8601 UTC.
     evidence, pending : of the step, see :mod:`mlops.release.verdict`.
+    rules : what the last check found by each rule.
+    realised, labels : losses by labels that came since the release began, and a digest of their files, see
+        :mod:`mlops.release.labelled`.
     cursor : how far captures were read, see :mod:`mlops.release.traffic`.
     history : one line of figures per finished step.
     replayed : whether recent records were replayed, since traffic was too thin.
@@ -53,6 +57,9 @@ class ReleaseState:
     step_started: str = ""
     evidence: Evidence = field(default_factory=Evidence)
     pending: tuple[str, ...] | None = None
+    rules: tuple[Mapping[str, Any], ...] = ()
+    realised: Paired = field(default_factory=Paired)
+    labels: str = ""
     cursor: Mapping[str, Any] = field(default_factory=dict)
     history: tuple[Mapping[str, Any], ...] = ()
     reasons: tuple[str, ...] = ()
@@ -77,7 +84,8 @@ class ReleaseState:
         result = {f.name: getattr(self, f.name) for f in fields(self)}
         result["steps"] = [step.to_dict() for step in self.steps]
         result["evidence"] = self.evidence.to_dict()
-        for name in ("history", "reasons", "pending"):
+        result["realised"] = asdict(self.realised)
+        for name in ("history", "reasons", "pending", "rules"):
             if result[name] is not None:
                 result[name] = list(result[name])
         return result
@@ -90,7 +98,8 @@ class ReleaseState:
         values = {name: value for name, value in data.items() if name in known}
         values["steps"] = tuple(Step(**step) for step in values.get("steps", ()))
         values["evidence"] = Evidence.from_dict(values.get("evidence", {}))
-        for name in ("history", "reasons"):
+        values["realised"] = Paired(**values.get("realised", {}))
+        for name in ("history", "reasons", "rules"):
             values[name] = tuple(values.get(name, ()))
         if values.get("pending") is not None:
             values["pending"] = tuple(values["pending"])

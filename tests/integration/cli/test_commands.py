@@ -30,8 +30,12 @@ from mlops.objects import recipe_key, report_prefix, version_prefix
 from mlops.quality.labels import parse
 from mlops.registry import anchors
 from mlops.registry.entities import DatasetVersion, LedgerDraft, ModelVersion, Record
-from mlops.release.state import LOCK
+from mlops.release.evidence import Evidence
+from mlops.release.losses import Paired
+from mlops.release.plan import Step
+from mlops.release.state import LOCK, ReleaseState
 from mlops.release.state import STACK as SERVING
+from mlops.release.verdict import Rule
 from mlops.security import links
 from mlops.security.keys import KeyRing
 from mlops.security.tokens import Rules, Verifier
@@ -255,6 +259,25 @@ def test_a_training_tells_how_far_it_is_and_stops_when_told(said, stack):
     (record,) = bench.registry.records(MODEL, "stop")
     assert (record.id, record.body["keep_best"], record.body["actor"]) == (run_id, False, "user:ann")
     assert "run.stop_asked" in said("ledger", "list")
+
+
+def test_a_release_under_way_tells_its_evidence(said, stack, monkeypatch):
+    bench = stack.bench
+    bench.registry.put_version(ModelVersion(MODEL, "cccccccccccc", "challenger", "2026-03-02T10:00:00+00:00", "d", "c"))
+    bench.registry.acquire(SERVING, LOCK, "rel-1", 600)
+    rule = Rule("prediction_drift", 0.2, 0.05, 0.35, 0.3, "answers are distributed 0.2 from the champion's", warn=0.1)
+    state = ReleaseState(MODEL, "cccccccccccc", "rel-1", "user:ann", "x", steps=(Step("shadow", 0.0),))
+    state = state.with_(evidence=Evidence(requests=30, rows=30), realised=Paired(rows=12), rules=(rule.to_dict(),))
+    answers = {"rel-1": state.to_dict()}
+    monkeypatch.setattr(workbench.Workbench, "release_state", lambda self, release_id: answers.get(release_id, {}))
+    line = "challenger cccccccccccc, shadow: 30 records compared, 0 failed, 12 labelled; answers are distributed 0.2"
+    assert line in " ".join(said("status").split())
+    shown = said("status", MODEL)
+    assert "evidence of breast-cancer, shadow" in shown
+    assert "warning" in shown
+    assert said("status", MODEL, "--json")["models"][0]["release"]["rules"][0]["upper"] == 0.35
+    answers.clear()
+    assert "evidence of" not in said("status", MODEL), "a release that only waits has none"
 
 
 def test_a_run_in_progress_is_followed_to_its_end(said, stack, monkeypatch):

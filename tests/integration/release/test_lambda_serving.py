@@ -10,12 +10,13 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from mlops.aws.alarms import CloudWatchAlarms
 from mlops.aws.serving import LambdaServing
 from mlops.errors import ConflictError, MlopsError
-from mlops.release.ports import LATEST
+from mlops.release.ports import LATEST, StorageFullError
 
 BUCKET = "artifacts"
 
@@ -170,6 +171,22 @@ class Refusing:
 def test_somebody_else_was_faster(account: Account, operation: str, call: Any, code: str) -> None:
     account.serving._given_lambda = Refusing(account.lambda_, operation, code)
     with pytest.raises(ConflictError):
+        call(account.serving)
+
+
+@pytest.mark.parametrize(
+    ("operation", "call"),
+    [
+        ("PublishLayerVersion", lambda serving: serving.publish_layer("two", "layers/two.zip")),
+        ("PublishVersion", lambda serving: serving.publish(serving.published(LATEST), "x")),
+    ],
+)
+def test_a_full_code_storage_is_told_with_what_to_do(account: Account, operation: str, call: Any) -> None:
+    def full(**_: Any) -> Any:
+        raise ClientError({"Error": {"Code": "CodeStorageExceededException", "Message": "75 GB"}}, operation)
+
+    account.lambda_.meta.events.register(f"before-call.lambda.{operation}", full)
+    with pytest.raises(StorageFullError, match="`mlops clean` frees what no rollback needs"):
         call(account.serving)
 
 

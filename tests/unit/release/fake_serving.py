@@ -20,6 +20,7 @@ from mlops.release.modelset import ModelSet
 from mlops.release.ports import LATEST, Firing, Live, Published, Routes, Snapshot
 from mlops.release.state import ReleaseState
 from tests.fakes import Clock, MemoryCallbacks, MemoryEvents, MemoryLedger, MemoryObjects, MemoryRegistry
+from tests.unit.release import machine
 
 
 class MemoryServing:
@@ -167,6 +168,7 @@ class World:
         self.add_model("iris")
         self._captured = 0
         self.person: Callable[[], Any] | None = None
+        self.visited: set[str] = set()
 
     @property
     def releases(self) -> Releases:
@@ -203,22 +205,33 @@ class World:
     def start(self, version: str, model: str = "iris", actor: str = "user:ann", release: str = "") -> ReleaseState:
         return ReleaseState(model, version, release or f"{model}-{version}-r", actor, "better")
 
-    def capture(self, count: int, *, differ: int = 0, fail: int = 0, model: str = "iris") -> None:
-        """Requests answered by what is live, captured as ``predict`` and the writer do."""
+    def capture(
+        self, count: int, *, differ: int = 0, fail: int = 0, model: str = "iris", challenger: list[float] | None = None
+    ) -> None:
+        """Requests answered by what is live, captured as ``predict`` and the writer do; ``challenger``: its answer."""
         import gzip
 
         routes = self.serving.kept[self.serving.alias].routes.get(model, {})
         lines = []
         for i in range(count):
-            other = [0.1, 0.9] if i < differ else [0.8, 0.2]
+            other = [0.1, 0.9] if i < differ else challenger or [0.8, 0.2]
             bad = differ <= i < differ + fail
             line = {
                 "kind": "mlops.capture.v1",
                 "model": model,
+                "time": self.clock().isoformat(),
                 "request_id": f"q{self._captured}",
                 "step": routes.get("step"),
                 "release": routes.get("release"),
-                "rows": [{"features": {"width": i}, "champion": [0.9, 0.1], "challenger": None if bad else other}],
+                "rows": [
+                    {
+                        "id": f"q{self._captured}-0",
+                        "features": {"width": i},
+                        "answered": "champion",
+                        "champion": [0.9, 0.1],
+                        "challenger": None if bad else other,
+                    }
+                ],
                 "champion": {"version": "a", "us": 40, "error": None},
                 "challenger": {"version": "b", "us": 60, "error": "RuntimeError" if bad else None},
             }
@@ -246,41 +259,36 @@ class World:
         traffic: Callable[[str], None] | None = None,
         act: Callable[[str, dict[str, Any]], dict[str, Any]] | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """The same, one answer at a time. The transitions are those of statemachines/release.asl.json."""
+        """The same, one answer at a time, by statemachines/release.asl.json itself. Time passes in its Waits."""
         from mlops.release.dispatch import run
 
         act = act or (lambda action, data: run(self.releases, call(action, data)))
-        after = {
-            ("prepare", "ready"): "deploy_step",
-            ("prepare", "needs_approval"): "ask",
-            ("decision", "waiting"): "ask",
-            ("decision", "approved"): "prepare",
-            ("deploy_step", "deployed"): "check",
-            ("check", "continue"): "check",
-            ("check", "advance"): "deploy_step",
-        }
-        action, answer = "prepare", json.loads(json.dumps(state.to_dict()))
-        while action:
-            if action == "check":
-                self.clock.forward(seconds=answer["wait_seconds"])
-                if traffic:
-                    traffic(answer["steps"][answer["index"]]["name"])
-            if action == "ask":
-                yield from self._wait_for_a_person(act, answer)
-                action = "decision"
-            answer = json.loads(json.dumps(act(action, answer)))
-            yield answer
-            if action in ("finish", "rollback", "fail") or answer["status"] == "declined":
+        name, answer = machine.start(), json.loads(json.dumps(state.to_dict()))
+        while True:
+            self.visited.add(name)
+            kind = machine.states()[name]["Type"]
+            if kind in ("Succeed", "Fail"):
                 return
-            if action == "prepare" and answer["status"] not in ("ready", "needs_approval"):
-                return
-            if action == "deploy_step" and answer["status"] == "busy":
-                self.clock.forward(seconds=answer["wait_seconds"])
+            if kind == "Choice":
+                name = machine.chosen(name, answer)
                 continue
-            if answer.get("final") and answer["status"] == "deployed":
-                action = "finish"
+            if kind == "Wait":
+                self.clock.forward(seconds=answer["wait_seconds"])
+                if name == "WaitForTraffic" and traffic:
+                    traffic(answer["steps"][answer["index"]]["name"])
+            elif kind == "Task" and machine.action(name) == "ask":
+                yield from self._wait_for_a_person(act, answer)
+            elif kind == "Task":
+                try:
+                    answer = json.loads(json.dumps(act(machine.action(name), answer)))
+                except MlopsError as error:
+                    answer = {**answer, "error": {"Error": type(error).__name__, "Cause": error.message}}
+                    name = machine.caught(name, error)
+                    continue
+                yield answer
             else:
-                action = after.get((action, answer["status"]), "rollback")
+                assert kind == "Pass", f"the tests do not know states of type {kind}"
+            name = machine.states()[name]["Next"]
 
     def _wait_for_a_person(
         self, act: Callable[[str, dict[str, Any]], dict[str, Any]], state: dict[str, Any]
@@ -327,8 +335,8 @@ class Crashing:
 
 def call(action: str, state: dict[str, Any]) -> dict[str, Any]:
     """The release function's event for one action of the machine."""
-    token = {"task_token": state["task_token"]} if action == "ask" else {}
-    return {"action": action, "state": state, **token}
+    more = {"ask": "task_token", "fail": "error"}.get(action)
+    return {"action": action, "state": state, **({more: state[more]} if more else {})}
 
 
 MUTATIONS = {

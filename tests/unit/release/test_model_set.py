@@ -73,10 +73,26 @@ def test_a_missing_artifact_is_named() -> None:
 
 
 def test_a_set_beyond_a_layer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(modelset, "MAX_BYTES", 100)
+    monkeypatch.setattr(modelset, "MAX_BYTES", 10)
     models = ModelSet({"m": Pair("v1")})
-    with pytest.raises(MlopsError, match="the models take"):
+    with pytest.raises(MlopsError, match=r"room for 0\.0 MB: m/v1 0\.0 MB; train a smaller model"):
         modelset.build(models, stored(models))
+
+
+def test_sizes_are_told_without_reading_anything() -> None:
+    models = ModelSet({"m": Pair("v1", "v2"), "n": Pair("v3")})
+    bucket = stored(models)
+    assert modelset.oversize(models, bucket) is None
+    for version, size in (("v1", 40_000_000), ("v2", 75_000_000)):
+        bucket.put(f"models/m/{version}/model.onnx", bytes(size))
+        bucket.put(f"models/m/{version}/holdout.npz", bytes(50_000_000))  # stays in the bucket
+    bucket.get = lambda *a, **k: pytest.fail("read")  # type: ignore[method-assign]
+    told = modelset.oversize(models, bucket)
+    assert told is not None
+    assert told.startswith(
+        "the models that would be served take 115.0 MB together, a layer has room for 110.0 MB: m/v2"
+    )
+    assert "m/v2 75.0 MB, m/v1 40.0 MB, n/v3 0.0 MB" in told
 
 
 def test_champions_and_models_without_one() -> None:

@@ -411,3 +411,20 @@ def test_a_full_code_storage_ends_the_release_and_changes_nothing(
     assert world.serving.agree()
     assert statuses(world) == {"a": "champion", "b": "archived"}
     assert world.registry.holder("*", "release") is None
+
+
+def test_models_too_large_for_a_layer_are_refused_before_anything_begins(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Side by side they do not fit, each alone would."""
+    world.first_champion()
+    before, moves = world.serving.live(), list(world.serving.moves)
+    monkeypatch.setattr("mlops.release.modelset.MAX_BYTES", 150)
+    world.add_version("b")
+    answer = world.run(world.start("b"))
+    assert answer["status"] == "refused"
+    assert "iris/a 0.0 MB, iris/b 0.0 MB" in answer["reasons"][0]
+    assert (world.serving.live(), world.serving.moves) == (before, moves)
+    assert statuses(world) == {"a": "champion", "b": "candidate"}, "it can be released when there is room"
+    assert world.registry.holder("*", "release") is None
+    assert world.ledger.actions()[-1] == "release.refused"

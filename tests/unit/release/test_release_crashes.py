@@ -14,6 +14,7 @@ from mlops.registry import chain
 from mlops.release.actions import Releases
 from mlops.release.dispatch import run
 from mlops.release.manual import manual_rollback
+from tests.unit.release import machine
 from tests.unit.release.fake_serving import MUTATIONS, Crash, Crashing, World, call
 
 Story = Callable[[World, Callable[[], Releases]], None]
@@ -131,6 +132,57 @@ def by_hand_during_a_release(world: World, releases: Callable[[], Releases]) -> 
     list(walk_b)
 
 
+def faulty(world: World, releases: Callable[[], Releases]) -> None:
+    """The challenger's files are lost in the middle: no answer, no outcome, a fault."""
+    world.first_champion()
+    world.add_version("b")
+
+    def lose(step: str) -> None:
+        world.capture(30)
+        if step == "canary-1":
+            world.artifacts.delete("models/iris/b/manifest.json")
+
+    walk(world, releases, "b", lose)
+
+
+def thin(world: World, releases: Callable[[], Releases]) -> None:
+    """Hardly any traffic: recent records are replayed in each step."""
+    rules = replace(world.rules, steps=(), max_seconds=120)
+    world.add_model("iris", rules)
+    world.first_champion()
+    world.capture(60)
+    world.add_version("b")
+    world.serving.replay = lambda batch: {
+        "champion": {"us": 40, "error": None, "scores": [[0.9, 0.1]] * len(batch)},
+        "challenger": {"us": 45, "error": None, "scores": [[0.8, 0.2]] * len(batch)},
+    }
+    walk(world, releases, "b", lambda step: None)
+
+
+def beside_another(world: World, releases: Callable[[], Releases]) -> None:
+    """Another release goes first, then somebody deploys: this one waits for both."""
+    world.first_champion()
+    world.add_version("b")
+    world.registry.acquire("*", "release", "another", 60)
+    step = []
+
+    def traffic(name: str) -> None:
+        world.capture(30)
+        if name == "canary-1" and not step:  # $LATEST has new code, the alias not yet
+            step.append(name)
+            world.serving.latest = replace(world.serving.latest, base="code-2")
+
+    def deployed(action: str, state: dict[str, Any]) -> None:
+        if action == "deploy_step" and state["tries"] == 1 and world.serving.live().snapshot.base == "code-1":
+            world.serving.deploy("code-2")
+
+    def act(action: str, state: dict[str, Any]) -> dict[str, Any]:
+        deployed(action, state)
+        return again(lambda: run(releases(), call(action, state)))  # type: ignore[no-any-return]
+
+    list(world.walk(world.start("b"), traffic, act))
+
+
 def end(world: World) -> dict[str, Any]:
     live = world.serving.live().snapshot
     return {
@@ -146,7 +198,8 @@ def end(world: World) -> dict[str, Any]:
 
 
 STORIES: list[Story] = [
-    first, promotion, breach, refused, by_hand, by_hand_during_a_release, approved, declined, expired,
+    first, promotion, breach, refused, by_hand, by_hand_during_a_release, approved, declined, expired, faulty, thin,
+    beside_another,
 ]  # fmt: skip
 
 
@@ -167,3 +220,22 @@ def test_a_crash_anywhere_ends_in_the_same_state(story: Story, when: str) -> Non
         story(world, crashing(world, counter))
         assert counter["crashes"] == 1
         assert end(world) == wanted, f"killed {when} call {at} of {calls}"
+
+
+def test_the_stories_pass_through_every_state_of_the_machine() -> None:
+    """The list is the machine's own: a state that is added there has to come into a story, where it is stopped before
+    and after every call."""
+    visited: set[str] = set()
+    for story in [*STORIES, unknown]:
+        world = World()
+        story(world, lambda world=world: world.releases)  # type: ignore[misc]
+        visited |= world.visited
+    assert visited == machine.states().keys()
+    assert {machine.action(n) for n, s in machine.states().items() if s["Type"] == "Task"} == {
+        "prepare", "ask", "decision", "deploy_step", "check", "finish", "rollback", "fail",
+    }  # fmt: skip
+
+
+def unknown(world: World, releases: Callable[[], Releases]) -> None:
+    """A version that nobody registered: refused, nothing to stop in between."""
+    walk(world, releases, "zzz", lambda step: None)

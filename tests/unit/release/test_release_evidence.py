@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mlops.features.spec import Feature
 from mlops.manifest import Manifest
 from mlops.objects import ObjectInfo
-from mlops.release.evidence import Evidence, Judge, label, median_us
+from mlops.release.evidence import Evidence, Judge, median_us, position
 from mlops.release.traffic import decode, new_lines, recent_records
 from tests.fakes import MemoryObjects
 
@@ -37,9 +37,9 @@ def judge(manifest: Manifest) -> Judge:
 
 
 def test_labels_are_those_that_predict_answers() -> None:
-    assert label(BINARY, [0.69, 0.31]) == "yes"
-    assert label(BINARY, [0.71, 0.29]) == "no"
-    assert label(MANY, [0.2, 0.5, 0.3]) == "y"
+    assert position(BINARY, [0.69, 0.31]) == 1
+    assert position(BINARY, [0.71, 0.29]) == 0
+    assert position(MANY, [0.2, 0.5, 0.3]) == 1
 
 
 def test_disagreement_is_of_labels_not_of_probabilities() -> None:
