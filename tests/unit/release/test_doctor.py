@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mlops.errors import MlopsError
 from mlops.registry.entities import Record
+from mlops.release import doctor
 from mlops.release.doctor import Seen, Treatment, diagnose, examine
 from mlops.release.manual import refresh
 from tests.unit.release.fake_serving import Crash, World
@@ -99,6 +103,46 @@ def a_dead_training(world: World) -> None:
     world.registry.acquire("iris", "train", "run-1", 3600)
 
 
+def a_lock_of_nobody(world: World) -> None:
+    world.registry.acquire("*", "release", "never-began", 3600)
+
+
+def a_challenger_of_no_release(world: World) -> None:
+    world.add_version("d", state="challenger")
+
+
+def shared_traffic(world: World) -> None:
+    """Somebody published a version that shares traffic, and moved the alias there."""
+    serving = world.serving
+    live = serving.live()
+    serving.configure(live.snapshot.layer, {"iris": {"share": 0.5, "step": "canary-1", "release": "x"}})
+    serving.point(serving.publish(serving.latest, "by hand").version, live.revision)
+
+
+def other_parameter_routes(world: World) -> None:
+    world.serving.parameters = (world.serving.parameters[0], {"iris": {"share": 0.5}})
+
+
+def a_parameter_of_a_layer_that_is_gone(world: World) -> None:
+    world.serving.parameters = ("layer:99", {})
+
+
+def a_lost_archive_and_layer(world: World) -> None:
+    """Layer version and archive are gone: made anew from the versions' own files."""
+    layer = world.serving.live().snapshot.layer
+    (digest,) = (d for d, arn in world.serving.layers_kept.items() if arn == layer)
+    del world.serving.layers_kept[digest]
+    world.artifacts.delete(f"layers/{digest}.zip")
+
+
+def lost_files(world: World) -> None:
+    world.artifacts.delete("models/iris/a/golden.json")
+
+
+def a_changed_entry(world: World) -> None:
+    world.ledger.kept[1] = replace(world.ledger.kept[1], reason="another")
+
+
 HARM: list[tuple[Callable[[World], None], list[str]]] = [
     (left_by_an_aborted_release, ["lock_left", "release_left", "serving_differs", "routes_left"]),
     (a_failed_deployment, ["serving_differs", "parameters_differ", "latest_differs"]),
@@ -108,7 +152,20 @@ HARM: list[tuple[Callable[[World], None], list[str]]] = [
     (a_forgotten_record, ["serving_unrecorded"]),
     (a_forgotten_entry, ["serving_differs", "serving_unrecorded", "ledger_behind"]),
     (a_dead_training, ["lock_left"]),
+    (a_lock_of_nobody, ["lock_left"]),
+    (a_challenger_of_no_release, ["release_left"]),
+    (shared_traffic, ["routes_left", "parameters_differ"]),
+    (other_parameter_routes, ["parameters_differ"]),
+    (a_parameter_of_a_layer_that_is_gone, ["parameter_layer_deleted"]),
+    (a_lost_archive_and_layer, ["live_layer_deleted", "parameter_layer_deleted"]),
 ]
+#: What no repair may touch.
+FOR_A_PERSON: list[tuple[Callable[[World], None], list[str]]] = [
+    (lost_files, ["files_damaged"]),
+    (a_changed_entry, ["ledger_edited"]),
+]
+#: Kinds of finding that another test brings about.
+ELSEWHERE = {"pointer_differs"}
 
 
 @pytest.mark.parametrize(("harm", "found"), HARM, ids=lambda v: getattr(v, "__name__", ""))
@@ -124,6 +181,50 @@ def test_each_harm_is_named_and_mended(world: World, harm: Callable[[World], Non
     assert told
     assert all((e.actor, e.reason) == ("user:ann", "found on Monday") and e.inputs["finding"] in found for e in told)
     assert heal(world) == []
+
+
+#: Harms that bring about the same thing: together they are one.
+TWICE = (
+    {a_deleted_layer, a_lost_archive_and_layer},
+    {left_by_an_aborted_release, a_challenger_of_no_release},
+)
+
+
+@pytest.mark.parametrize("first", range(len(HARM)), ids=lambda i: HARM[i][0].__name__)
+def test_two_harms_at_once_in_either_order_are_mended(first: int) -> None:
+    """What can be repaired is, whatever else is wrong; what a person must decide is left as it is; and a second look
+    finds nothing to do."""
+    for other, (harm, found) in enumerate([*HARM, *FOR_A_PERSON]):
+        if other == first or {HARM[first][0], harm} in TWICE:
+            continue
+        world = World()
+        world.first_champion("a")
+        world.first_champion_again("b")
+        HARM[first][0](world)
+        world.clock.forward(seconds=5)
+        harm(world)
+        what = f"{HARM[first][0].__name__}, then {harm.__name__}"
+        for_a_person = found if other >= len(HARM) else []
+        champion = world.registry.in_state("iris", "champion")
+        assert champion is not None
+        heal(world)
+        assert codes(look(world)) == for_a_person, what
+        assert world.serving.serves() == {"iris": {"champion": champion.version, "challenger": None}}, what
+        assert world.registry.in_state("iris", "champion") == champion, what
+        assert world.serving.agree(), what
+        head, live = world.ledger.head(), world.serving.live()
+        assert heal(world) == [], what
+        assert (world.ledger.head(), world.serving.live()) == (head, live), what
+
+
+def test_every_kind_of_finding_has_a_harm() -> None:
+    """The kinds are read from the doctor itself: one that is added has to come into the list."""
+    source = inspect.getsource(doctor)
+    kinds = set(re.findall(r'Finding\(\s*"(\w+)"', source)) | {"ledger_edited"}
+    assert len(kinds) > 10
+    assert kinds - ELSEWHERE == {code for _, found in [*HARM, *FOR_A_PERSON] for code in found}
+    page = (Path(__file__).parents[3] / "docs" / "doctor.md").read_text()
+    assert {k for k in kinds if not k.startswith("ledger_e") and f"`{k}`" not in page} == set()
 
 
 def test_what_a_person_must_decide_is_explained_and_left_alone(world: World) -> None:
@@ -179,6 +280,8 @@ def test_a_crash_anywhere_that_nobody_continues_can_be_mended(story: Story, monk
         with pytest.raises(Crash):
             story(world, crashing(world, counter))
         world.clock.forward(hours=1)
+        if world.serving.latest.base != world.serving.live().snapshot.base:
+            world.serving.deploy(world.serving.latest.base)  # a deployment that was under way ends by itself
         heal(world)
         assert codes(look(world)) == [], f"killed before call {at}"
         champion = world.registry.in_state("iris", "champion")
