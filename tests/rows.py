@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mlops.data import digests as dg
-from mlops.data.store import Rows, RowWriter
+from mlops.data.repeats import repeated
+from mlops.data.store import AddressedRows, RowWriter
 from mlops.data.validation import Validated
 from mlops.features.columns import Columns
 
@@ -16,14 +16,16 @@ from mlops.features.columns import Columns
 FATAL_PARQUET = Path(__file__).parent / "fatal.parquet"
 
 
-def stored(*batches: Columns, folder: Path | None = None, distinct: bool = True) -> Rows:
+def stored(*batches: Columns, folder: Path | None = None, distinct: bool = True) -> AddressedRows:
     """Batches of a file as accepted rows."""
     writer = RowWriter(folder or Path(tempfile.mkdtemp(prefix="rows-")))
     count = 0
     for batch in batches:
-        writer.add(batch, dg.row_digests(batch), np.arange(count + 1, count + batch.rows + 1))
+        writer.add(batch, np.arange(count + 1, count + batch.rows + 1))
         count += batch.rows
-    return writer.finish(distinct=distinct)[0]
+    rows = writer.finish()
+    marks = repeated(rows) if distinct else None
+    return (rows if marks is None else rows.without(marks)).addressed()
 
 
 def apart(checked: Validated) -> list[bytes]:

@@ -26,12 +26,15 @@ class Peer:
 
 
 FLOOR, OURS = "polars reads alone", "serverless-mlops"
+#: Held against the goals.
+GOAL_OF = (OURS, OURS + " + duplicates")
 PEERS = (
     Peer(FLOOR, "polars_read.py", None),
     Peer("polars, checks by hand", "polars_lazy.py", None),
-    Peer(OURS, "ours.py", None, "check"),
-    Peer(OURS + ", with row addresses", "ours.py", None, "addresses"),
-    Peer(OURS + ", with a data set's files", "ours.py", None, "data-set"),
+    Peer(OURS, "ours.py", None, "cells"),
+    Peer(OURS + " + duplicates", "ours.py", None, "rows"),
+    Peer(OURS + " + every check", "ours.py", None, "file"),
+    Peer(OURS + " + a data set", "ours.py", None, "data-set"),
     Peer("duckdb", "duckdb_sql.py", "duckdb"),
     Peer("pandera (polars)", "pandera_polars.py", "pandera-polars"),
     Peer("pandera (pandas)", "pandera_pandas.py", "pandera-pandas"),

@@ -43,7 +43,7 @@ def train(folder: Path, family: str) -> Path:
     with tempfile.TemporaryDirectory() as work:
         checked = validate_file(path, rules, Path(work))
         assert isinstance(checked, Validated)
-        return folder / train_files(checked.accepted.table(), rules, folder).manifest.version
+        return folder / train_files(checked.accepted.addressed().table(), rules, folder).manifest.version
 
 
 def until(probe: Callable[[], Any], seconds: float = 180) -> Any:

@@ -244,7 +244,7 @@ def _checked(contract: Path, file: Path) -> tuple[Any, bytes | None, Any]:
             raise MlopsError(checked.message, code=checked.code)
         if checked.rejection is not None:
             raise MlopsError(checked.rejection.message, code=checked.rejection.code)
-        return loaded, recipe, checked.accepted.table()
+        return loaded, recipe, checked.accepted.addressed().table()
 
 
 def _written(current: Session, trained: Any, out: Path) -> None:

@@ -29,7 +29,8 @@ from mlops.contract import Contract
 from mlops.data import digests as dg
 from mlops.data import part_files
 from mlops.data.digests import Digests
-from mlops.data.store import RUN_ROWS, Rows, merged
+from mlops.data.runs import RUN_ROWS, merged
+from mlops.data.store import AddressedRows
 from mlops.errors import ConflictError
 from mlops.features.columns import Columns
 from mlops.objects import ObjectStore, dataset_manifest_key, part_prefix
@@ -40,7 +41,7 @@ from mlops.registry.ports import Registry
 ATTEMPTS = 20
 
 #: Further files of a part (name -> body), made from its rows and its id.
-Extras = Callable[[Rows, str], dict[str, bytes]]
+Extras = Callable[[AddressedRows, str], dict[str, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Growth:
 
 
 def add_rows(
-    accepted: Rows,
+    accepted: AddressedRows,
     *,
     upload_id: str,
     contract: Contract,
@@ -141,7 +142,7 @@ def load(objects: ObjectStore, model: str, version: str) -> Columns:
 
 
 def _fresh(
-    accepted: Rows, others: Sequence[Digests], schema: str, contract: Contract, part_ids: list[str]
+    accepted: AddressedRows, others: Sequence[Digests], schema: str, contract: Contract, part_ids: list[str]
 ) -> npt.NDArray[np.bool_]:
     """Which rows the data set lacks."""
     if contract.checks.duplicates == "allow":
@@ -175,7 +176,9 @@ def _digests(objects: ObjectStore, model: str, part_id: str, folder: Path) -> Di
     return digests
 
 
-def _write_part(objects: ObjectStore, prefix: str, rows: Rows, further: dict[str, bytes], info: dict[str, Any]) -> None:
+def _write_part(
+    objects: ObjectStore, prefix: str, rows: AddressedRows, further: dict[str, bytes], info: dict[str, Any]
+) -> None:
     """Store a part's files. All follow from the rows, so writing them twice changes nothing."""
     for name, write in part_files.WRITERS.items():
         path = rows.folder / name

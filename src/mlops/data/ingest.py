@@ -257,7 +257,7 @@ class Ingest:
 
         columns = _profile(checked, contract)
 
-        def extras(added: stored.Rows, part_id: str) -> dict[str, bytes]:
+        def extras(added: stored.AddressedRows, part_id: str) -> dict[str, bytes]:
             part = replace(draft, part_id=part_id, rows=replace(rows, new=added.count))
             report = self._report(request, part, findings, checked.notes, columns)
             return _monitor_files(contract, added) | {
@@ -267,7 +267,7 @@ class Ingest:
             }
 
         growth = add_rows(
-            checked.accepted,
+            checked.accepted.addressed(),
             upload_id=upload.id,
             contract=contract,
             objects=self._objects,
@@ -389,7 +389,7 @@ def latest_rows(registry: Registry, model: str, but: str) -> list[int]:
 
 
 def _profile(checked: Validated, contract: Contract) -> list[dict[str, Any]]:
-    return profile(checked.accepted.first(PROFILE_ROWS), contract)
+    return profile(checked.accepted.sample(PROFILE_ROWS)[0], contract)
 
 
 def _growth_notes(growth: Growth) -> list[str]:
@@ -401,7 +401,7 @@ def _growth_notes(growth: Growth) -> list[str]:
     return []
 
 
-def _monitor_files(contract: Contract, rows: stored.Rows) -> dict[str, bytes]:
+def _monitor_files(contract: Contract, rows: stored.AddressedRows) -> dict[str, bytes]:
     """Statistics and constraints of a part in the layout of SageMaker Model Monitor."""
     target = contract.target.name
     sample = rows.first(SAMPLE_ROWS)

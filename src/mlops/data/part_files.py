@@ -18,7 +18,7 @@ import numpy.typing as npt
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from mlops.data.store import Rows, StoredColumn
+from mlops.data.store import AddressedRows, StoredColumn
 from mlops.features.columns import MISSING, Column
 
 _MICROSECONDS_A_DAY = 86_400_000_000
@@ -35,7 +35,7 @@ _TYPES: dict[str, pl.DataType] = {
 # Parquet ------------------------------------------------------------------------------------------
 
 
-def _parquet(rows: Rows, path: Path) -> None:
+def _parquet(rows: AddressedRows, path: Path) -> None:
     days = {c.name for c in rows.columns if c.type == "date" and all(map(_whole_days, rows.blocks_of(c)))}
     schema: dict[str, pl.DataType] = {}
     for c in rows.columns:
@@ -75,7 +75,7 @@ def _whole_days(values: npt.NDArray[Any]) -> bool:
 # Arrays -------------------------------------------------------------------------------------------
 
 
-def _digests(rows: Rows, path: Path) -> None:
+def _digests(rows: AddressedRows, path: Path) -> None:
     with path.open("wb") as file:
         _array_header(file, np.dtype(np.uint64), (rows.count, 2))
         for start in range(0, rows.count, _TRIED):
@@ -90,7 +90,7 @@ class _Levels:
     texts: pl.Series
 
 
-def _npz(rows: Rows, path: Path) -> None:
+def _npz(rows: AddressedRows, path: Path) -> None:
     """The archive that ``Columns.save`` writes, one column at a time. A column is packed if that makes it smaller."""
     levels = {c.name: _used_levels(rows, c, c.levels) for c in rows.columns if c.levels is not None}
     with zipfile.ZipFile(path, "w", compresslevel=1) as archive:
@@ -115,12 +115,12 @@ def _npz(rows: Rows, path: Path) -> None:
         header.unlink()
 
 
-def _final(rows: Rows, column: StoredColumn, levels: _Levels | None) -> Iterator[npt.NDArray[Any]]:
+def _final(rows: AddressedRows, column: StoredColumn, levels: _Levels | None) -> Iterator[npt.NDArray[Any]]:
     for block in rows.blocks_of(column):
         yield block if levels is None else levels.recoded[column.positions(block)]
 
 
-def _used_levels(rows: Rows, column: StoredColumn, levels: pl.Series) -> _Levels:
+def _used_levels(rows: AddressedRows, column: StoredColumn, levels: pl.Series) -> _Levels:
     used = np.zeros(len(levels) + 1, dtype=bool)
     for block in rows.blocks_of(column):
         used[column.positions(block)] = True
@@ -130,7 +130,7 @@ def _used_levels(rows: Rows, column: StoredColumn, levels: pl.Series) -> _Levels
     return _Levels(recoded, levels.filter(pl.Series(used[:-1])))
 
 
-def _write_header(file: BinaryIO, rows: Rows, levels: dict[str, _Levels]) -> None:
+def _write_header(file: BinaryIO, rows: AddressedRows, levels: dict[str, _Levels]) -> None:
     """Names, types and levels as JSON, in pieces: an identifier has as many levels as there are rows."""
     for i, column in enumerate(rows.columns):
         named = json.dumps({"name": column.name, "type": column.type}, ensure_ascii=False)
@@ -153,7 +153,7 @@ def _array_header(file: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> No
 
 #: ``data.parquet`` for people, ``columns.npz`` for our functions (:meth:`mlops.features.columns.Columns.load`), and
 #: ``digests.npy`` for the next upload.
-WRITERS: Mapping[str, Callable[[Rows, Path], None]] = {
+WRITERS: Mapping[str, Callable[[AddressedRows, Path], None]] = {
     "data.parquet": _parquet,
     "columns.npz": _npz,
     "digests.npy": _digests,

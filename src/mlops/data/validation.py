@@ -14,17 +14,18 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from mlops.contract import Contract
-from mlops.data import digests as dg
 from mlops.data import parsing, whole_file
 from mlops.data.checks import DUPLICATE, ColumnCheck, column_checks, row_message
 from mlops.data.glance import clean_columns, readable_as_numbers
 from mlops.data.outcome import EXAMPLES, KEPT, Finding, MalformedError, Rejection, TextNeededError, UnreadableError
 from mlops.data.reading import LINE, PROBLEM, ROW, Table, open_table, read_through
+from mlops.data.repeats import repeated
 from mlops.data.row_rules import CODE, RowRule, broken_rows, row_rules
-from mlops.data.store import Positions, Rows, RowWriter
+from mlops.data.store import Rows, RowWriter
 from mlops.features.columns import MISSING, Column, Columns
 
 #: Column, code, message and rows of a violation that keeps rows apart.
@@ -42,8 +43,8 @@ class Validated:
 
     Attributes
     ----------
-    accepted : good rows on disk, columns in the order features, target, key, timestamp; without columns when only
-        checking was asked for.
+    accepted : good rows on disk, in the file's order, columns in the order features, target, key, timestamp; none
+        when only its cells were to be checked.
     read, apart : rows in the file, and those of them that are kept apart.
     findings : every kind of violation, also of rows that were accepted with a warning.
     quarantine : bad rows as JSON lines, ``{row, reasons: [{code, column, message}], values}``.
@@ -87,7 +88,7 @@ def validate_file(
     ----------
     path : the file as uploaded, packed or not.
     work : an empty folder for intermediate files and the accepted rows; the caller deletes it.
-    keep : whether the accepted rows are wanted; else they are only counted, and the file is not looked at as a whole.
+    keep : whether rows are compared and the file is looked at as a whole; else single rows are checked alone.
     now : the time, for dates in the future and old files; by default that of this machine.
     history : rows of earlier files of this model.
     suspect : see :func:`mlops.data.reading.open_table`.
@@ -194,6 +195,7 @@ class _Run:
         self._checks = checks
         self._contract = contract
         self._distinct = contract.checks.duplicates == "quarantine"
+        self._levels = {c.name: pl.Enum(sorted(set(c.levels))) for c in checks if c.type == "category"}
         self._keep = keep
         self._now = now
         self._history = history
@@ -201,7 +203,7 @@ class _Run:
         self._rules = row_rules(contract, now.timestamp() / _DAY)
         # A folder of its own: a reading that gives up on the way leaves its files behind.
         self._folder = Path(tempfile.mkdtemp(dir=work, prefix="rows-"))
-        self._writer = RowWriter(self._folder, columns=keep)
+        self._writer = RowWriter(self._folder)
         self._read = self._bad = 0
         self._findings: dict[tuple[str | None, str], Finding] = {}
         self._decimal: str | None = None
@@ -220,9 +222,12 @@ class _Run:
         with apart.open("wb") as quarantine:
             for batch in self._table.batches():
                 self._check(batch, quarantine)
-            accepted, repeated = self._writer.finish(distinct=self._distinct)
-            if len(repeated):
-                self._set_apart(repeated, quarantine)
+            accepted, again = self._writer.finish(), 0
+            marks = repeated(accepted) if self._distinct else None
+            if marks is not None:
+                self._set_apart(accepted.numbers, marks, quarantine)
+                again = int(np.count_nonzero(marks))
+                accepted = accepted.without(marks)
         whole = (
             whole_file.findings(accepted, self._contract, read=self._read, now=self._now, history=self._history)
             if self._keep and self._whole
@@ -231,7 +236,7 @@ class _Run:
         findings = tuple(
             sorted([*self._findings.values(), *whole], key=lambda f: (-f.count, f.column or "", f.code, f.message))
         )
-        bad = self._bad + len(repeated)
+        bad = self._bad + again
         rejection = self._verdict(self._read - bad, findings)
         return Validated(accepted, self._read, bad, findings, apart, rejection, tuple(self._notes()))
 
@@ -284,9 +289,9 @@ class _Run:
             apart = [(column, code, message, mask.filter(bad)) for column, code, message, mask in reasons]
             quarantine.writelines(_lines(batch.filter(bad), self._table.names, apart))
             columns = [(check, values.filter(~bad)) for check, values in columns]
-        if self._keep or self._distinct:
-            part = Columns(tuple(_column(check, values) for check, values in columns))
-            self._writer.add(part, dg.row_digests(part), batch[ROW].filter(~bad).to_numpy())
+        if self._keep:
+            part = Columns(tuple(_column(check, values, self._levels.get(check.name)) for check, values in columns))
+            self._writer.add(part, batch[ROW].filter(~bad).to_numpy())
 
     def _decimal_sign(self, batch: pl.DataFrame) -> str:
         numeric = [batch[c.name] for c in self._checks if c.type in ("number", "integer")]
@@ -341,18 +346,25 @@ class _Run:
                 if text not in finding.examples and len(finding.examples) < EXAMPLES:
                     finding.examples.append(text)
 
-    def _set_apart(self, numbers: Positions, quarantine: BinaryIO) -> None:
-        """Rows that equal an earlier one: they are known only at the end, so the file is read for them again."""
+    def _set_apart(self, numbers: npt.NDArray[np.int64], marks: npt.NDArray[np.bool_], quarantine: BinaryIO) -> None:
+        """Rows that equal an earlier one: they are known only at the end, so the file is read for them again.
+
+        ``numbers``, ``marks``: of all good rows, their numbers in the file and whether they are such.
+        """
         message = row_message(DUPLICATE)
-        wanted = pl.Series(ROW, numbers)
-        last = int(numbers[-1])
+        start = 0
         for batch in replace(self._table, numbers=()).batches():
-            repeated = batch.filter(batch[ROW].is_in(wanted.implode()))
-            mask = pl.repeat(True, repeated.height, dtype=pl.Boolean, eager=True)
-            if repeated.height:
-                self._record(Finding(DUPLICATE, None, "quarantine", message), mask, repeated)
-                quarantine.writelines(_lines(repeated, self._table.names, [(None, DUPLICATE, message, mask)]))
-            if batch[ROW][-1] >= last:
+            # Numbers ascend by one or more, so a batch has those of one stretch no longer than itself.
+            near = numbers[start : start + batch.height]
+            end = start + int(np.searchsorted(near, batch[ROW][-1], side="right"))
+            wanted = numbers[start:end][marks[start:end]]
+            start = end
+            again = batch.filter(pl.Series(np.isin(batch[ROW].to_numpy(), wanted)))
+            if again.height:
+                mask = pl.repeat(True, again.height, dtype=pl.Boolean, eager=True)
+                self._record(Finding(DUPLICATE, None, "quarantine", message), mask, again)
+                quarantine.writelines(_lines(again, self._table.names, [(None, DUPLICATE, message, mask)]))
+            if start == len(numbers):
                 break
 
     def _verdict(self, accepted: int, findings: Sequence[Finding]) -> Rejection | None:
@@ -428,14 +440,28 @@ def _lines(rows: pl.DataFrame, names: Sequence[str], reasons: Sequence[_Reason])
         yield json.dumps(body, ensure_ascii=False, default=str).encode() + b"\n"
 
 
-def _column(check: ColumnCheck, values: pl.Series) -> Column:
+def _column(check: ColumnCheck, values: pl.Series, known: pl.Enum | None) -> Column:
+    """``known``: the levels of a category that the contract lists, sorted."""
     if check.type != "category":
-        return Column(check.name, check.type, values.fill_null(float("nan")).to_numpy().astype(np.float64))
+        # A null becomes NaN on the way to numpy.
+        return Column(check.name, check.type, values.to_numpy().astype(np.float64, copy=False))
+    levels, codes = _coded(values, known)
+    filled = codes.fill_null(MISSING) if codes.null_count() else codes
+    return Column(check.name, "category", filled.to_numpy().astype(np.int32), levels)
+
+
+def _coded(values: pl.Series, known: pl.Enum | None) -> tuple[tuple[str, ...], pl.Series]:
+    """Levels of a category, sorted, and each value's place among them."""
+    if known is not None and len(known.categories):
+        try:
+            return tuple(known.categories), values.cast(known).to_physical().cast(pl.Int32)
+        except pl.exceptions.InvalidOperationError:  # one that the contract does not list
+            pass
     levels = values.drop_nulls().unique().sort()
     if levels.is_empty():
-        return Column(check.name, "category", np.full(len(values), MISSING, dtype=np.int32))
-    codes = values.replace_strict(levels, pl.int_range(len(levels), eager=True, dtype=pl.Int32), default=None)
-    return Column(check.name, "category", codes.fill_null(MISSING).to_numpy().astype(np.int32), tuple(levels.to_list()))
+        return (), pl.Series([None] * len(values), dtype=pl.Int32)
+    numbers = pl.int_range(len(levels), eager=True, dtype=pl.Int32)
+    return tuple(levels.to_list()), values.replace_strict(levels, numbers, default=None)
 
 
 def _rows(count: int) -> str:

@@ -1,13 +1,13 @@
 """Checks of an upload as a whole: what no single row shows. They look at accepted rows and never keep a row apart.
 
 Completeness, balance of the target, contradicting labels and freshness are counted over all rows; leakage, outliers
-and rare categories over a sample (the rows with the smallest addresses: random, and the same for the same rows). What
-is counted adds up: :class:`Facts` of parts make those of the whole, for an upload of many files.
+and rare categories over a sample (the rows with the smallest fingerprints: random, and the same for the same rows).
+What is counted adds up: :class:`Facts` of parts make those of the whole, for an upload of many files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from statistics import median
@@ -18,6 +18,7 @@ import numpy.typing as npt
 import polars as pl
 
 from mlops.contract import Contract
+from mlops.data.contradictions import conflicts
 from mlops.data.outcome import KEPT, Finding
 from mlops.data.store import Rows, StoredColumn
 from mlops.features.columns import MISSING, Column, Columns
@@ -27,7 +28,7 @@ SAMPLE_ROWS = 50_000
 MIN_ROWS = 100
 #: A level with fewer rows in a sample of at least ``RARE_OF`` is rare.
 RARE_ROWS, RARE_OF = 5, 1_000
-#: Rows beyond this many that share a key are not compared; the check says nothing then.
+#: An upload of many files with more rows than this is not compared by its keys; the check says nothing then.
 MAX_KEYED = 10_000_000
 #: An outlier's distance lies this many times as far above the median as the 95th percentile, on a logarithmic scale:
 #: so heavy tails, which have a far percentile too, are no outliers.
@@ -35,6 +36,7 @@ OUTLIER_STEPS = 3.0
 _BINS = 64
 
 Floats = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.int64]
 
 
 #: One column as it is counted: its name, its levels if it has any, and blocks of numbers or of positions among levels.
@@ -83,11 +85,16 @@ def findings(rows: Rows, contract: Contract, *, read: int, now: datetime, histor
     """
     counted = facts(((c.name, c.levels, _blocks(rows, c)) for c in rows.columns), rows.count, contract)
     found = judged(counted, contract, read=read, now=now, history=history)
-    if rows.count and rows.columns:
+    if rows.count and _wanted("conflicting_labels", contract):
         found += _contradictions(rows, contract)
-        if rows.count >= MIN_ROWS:
-            found += of_sample(rows.first(SAMPLE_ROWS), contract, rows.numbers)
+    if rows.count >= MIN_ROWS and any(_wanted(code, contract) for code in _OF_SAMPLE):
+        sample, numbers = rows.sample(SAMPLE_ROWS)
+        found += of_sample(sample, contract, numbers)
     return graded(found, contract)
+
+
+def _wanted(code: str, contract: Contract) -> bool:
+    return contract.checks.severity.get(code) != "ignore"
 
 
 def graded(found: Iterable[Finding], contract: Contract) -> list[Finding]:
@@ -194,21 +201,21 @@ def _freshness(counted: Facts, contract: Contract, now: datetime) -> Iterator[Fi
 
 def _contradictions(rows: Rows, contract: Contract) -> Iterator[Finding]:
     names = keyed_by(contract)
-    if not names or rows.count > MAX_KEYED:
-        return
-    stored = {c.name: np.concatenate([*rows.blocks_of(c)]) for c in rows.columns if c.name in names}
-    target = next(c for c in rows.columns if c.name == contract.target.name)
-    columns = {c.name: c for c in rows.columns}
-    keyed = pl.DataFrame(
-        {
-            **{f"k{i}": _comparable(columns[n], stored[n]) for i, n in enumerate(names)},
-            "target": _comparable(target, np.concatenate([*rows.blocks_of(target)])),
-            "row": np.asarray(rows.numbers),
-        }
+    found = conflicts(rows, names, contract.target.name, KEPT) if names else None
+    if found and found.keys:
+        yield _conflicting(found.keys, found.rows, contract, list(found.first))
+
+
+def _conflicting(keys: int, count: int, contract: Contract, first: list[int] | None = None) -> Finding:
+    return Finding(
+        "conflicting_labels",
+        contract.target.name,
+        "warn",
+        f"{keys:,} keys ({', '.join(keyed_by(contract))}) stand in several rows with different values of "
+        f"'{contract.target.name}': which one is true?",
+        count=count,
+        rows=first or [],
     )
-    for finding, numbers in contradictions(keyed, contract):
-        finding.rows = numbers.head(KEPT).to_list()
-        yield finding
 
 
 def keyed_by(contract: Contract) -> tuple[str, ...]:
@@ -226,22 +233,7 @@ def contradictions(keyed: pl.DataFrame, contract: Contract) -> Iterator[tuple[Fi
     if many.is_empty():
         return
     numbers = keyed.join(many, on=keys)["row"].sort()
-    yield (
-        Finding(
-            "conflicting_labels",
-            contract.target.name,
-            "warn",
-            f"{many.height:,} keys ({', '.join(keyed_by(contract))}) stand in several rows with different values of "
-            f"'{contract.target.name}': which one is true?",
-            count=len(numbers),
-        ),
-        numbers,
-    )
-
-
-def _comparable(column: Any, stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Values that are equal where the texts or numbers are."""
-    return stored if column.levels is None else column.positions(stored)
+    yield _conflicting(many.height, len(numbers), contract), numbers
 
 
 def _balance(counted: Facts, contract: Contract) -> Iterator[Finding]:
@@ -266,12 +258,13 @@ def _balance(counted: Facts, contract: Contract) -> Iterator[Finding]:
 # Over a sample ------------------------------------------------------------------------------------
 
 
-def of_sample(sample: Columns, contract: Contract, numbers: npt.NDArray[np.int64]) -> list[Finding]:
+def of_sample(sample: Columns, contract: Contract, numbers: Numbers) -> list[Finding]:
     """What a sample of at least ``MIN_ROWS`` rows shows; ``numbers`` of its rows, in their order."""
-    return [*_leakage(sample, contract), *_outliers(sample, contract, numbers), *_rare(sample, contract)]
+    wanted = [check for code, check in _OF_SAMPLE.items() if _wanted(code, contract)]
+    return [finding for check in wanted for finding in check(sample, contract, numbers)]
 
 
-def _leakage(sample: Columns, contract: Contract) -> Iterator[Finding]:
+def _leakage(sample: Columns, contract: Contract, _: Numbers) -> Iterator[Finding]:
     target = sample[contract.target.name]
     known = ~target.missing()
     for feature in contract.features:
@@ -342,7 +335,7 @@ def _gini(values: Floats, positive: npt.NDArray[np.bool_]) -> float:
     return float(abs(2 * area - 1))
 
 
-def _outliers(sample: Columns, contract: Contract, numbers: npt.NDArray[np.int64]) -> Iterator[Finding]:
+def _outliers(sample: Columns, contract: Contract, numbers: Numbers) -> Iterator[Finding]:
     names = [f.name for f in contract.features if f.type in ("number", "integer") and f.pii == "none"]
     scaled = {n: z for n in names if (z := _robust_scale(sample[n].values)) is not None}
     if not scaled:
@@ -361,7 +354,7 @@ def _outliers(sample: Columns, contract: Contract, numbers: npt.NDArray[np.int64
         "warn",
         f"{len(far):,} of {sample.rows:,} rows looked at lie far from all others, most of all by {listed}",
         count=len(far),
-        rows=sorted(int(numbers[i]) for i in far)[:KEPT],
+        rows=sorted(numbers[far].tolist())[:KEPT],
     )
 
 
@@ -389,7 +382,7 @@ def _robust_distance(scaled: Floats) -> Floats:
     return found
 
 
-def _rare(sample: Columns, contract: Contract) -> Iterator[Finding]:
+def _rare(sample: Columns, contract: Contract, _: Numbers) -> Iterator[Finding]:
     if sample.rows < RARE_OF:
         return
     for feature in contract.features:
@@ -407,3 +400,10 @@ def _rare(sample: Columns, contract: Contract) -> Iterator[Finding]:
                 f"{RARE_ROWS} of {sample.rows:,} rows looked at",
                 count=int(counts[counts < RARE_ROWS].sum()),
             )
+
+
+_OF_SAMPLE: Mapping[str, Callable[[Columns, Contract, Numbers], Iterator[Finding]]] = {
+    "leakage": _leakage,
+    "outliers": _outliers,
+    "rare_categories": _rare,
+}

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mlops.contract import Checks, Contract, FileFormat, Target
 from mlops.data import digests as dg
-from mlops.data import store
+from mlops.data import runs, store
 from mlops.data.checks import column_checks
 from mlops.data.glance import clean_columns
 from mlops.data.part_files import WRITERS
@@ -81,7 +81,7 @@ def outcome(path: Path, folder: Path, contract: Contract) -> tuple[Any, ...]:
     checked = validate_file(path, contract, folder)
     assert isinstance(checked, Validated), checked
     found = [f.to_dict(checked.read) for f in checked.findings]
-    return checked.read, checked.apart, found, apart(checked), checked.accepted.digests.tolist()
+    return checked.read, checked.apart, found, apart(checked), checked.accepted.addressed().digests.tolist()
 
 
 @given(st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=6))
@@ -118,7 +118,7 @@ def test_runs_on_disk_sort_as_memory_does(
     batches = [table(values[a:b]) for a, b in itertools.pairwise(bounds)]
     wanted = sorted(set(values)) if distinct else sorted(values)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "RUN_ROWS", 7)
+        patch.setattr(runs, "RUN_ROWS", 7)
         patch.setattr(store, "BLOCK_ROWS", 3)
         rows = stored(*batches, folder=tmp_path_factory.mktemp("rows"), distinct=distinct)
         if not values:
@@ -140,7 +140,7 @@ def test_runs_on_disk_sort_as_memory_does(
 
 
 def test_of_equal_rows_the_first_counts_also_over_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "RUN_ROWS", 5)
+    monkeypatch.setattr(runs, "RUN_ROWS", 5)
     monkeypatch.setattr("mlops.data.reading.BATCH_ROWS", 4)
     path = tmp_path / "rows.csv"
     path.write_text("who,n,i,c,f,paid\n" + "".join(f"k{k % 6},1,2,a,yes,3\n" for k in range(20)))
