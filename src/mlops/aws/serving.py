@@ -67,7 +67,7 @@ class LambdaServing:
         snapshot = self.published(alias["FunctionVersion"])
         if snapshot is None:
             raise ConflictError(f"alias {self.alias} names version {alias['FunctionVersion']}, which does not exist")
-        return Live(snapshot, alias["RevisionId"])
+        return Live(snapshot, alias["RevisionId"], tuple(sorted(_weights(alias))))
 
     def published(self, version: str) -> Snapshot | None:
         try:
@@ -112,7 +112,12 @@ class LambdaServing:
 
     def point(self, version: str, revision: str) -> None:
         self._call(
-            "update_alias", FunctionName=self.function, Name=self.alias, FunctionVersion=version, RevisionId=revision
+            "update_alias",
+            FunctionName=self.function,
+            Name=self.alias,
+            FunctionVersion=version,
+            RevisionId=revision,
+            RoutingConfig={"AdditionalVersionWeights": {}},  # without it, weights that somebody set would stay
         )
 
     def find_layer(self, digest: str) -> str | None:
@@ -141,8 +146,7 @@ class LambdaServing:
         found: set[str] = set()
         for page in self._lambda.get_paginator("list_aliases").paginate(FunctionName=self.function):
             for alias in page["Aliases"]:
-                weights = (alias.get("RoutingConfig") or {}).get("AdditionalVersionWeights") or {}
-                found |= {alias["FunctionVersion"], *weights}
+                found |= {alias["FunctionVersion"], *_weights(alias)}
         return found
 
     def delete_version(self, version: str) -> None:
@@ -246,6 +250,10 @@ class LambdaServing:
                 raise ConflictError(f"{operation}: {self.function} was changed by somebody else") from error
             raise
         return answer
+
+
+def _weights(alias: Mapping[str, Any]) -> Mapping[str, float]:
+    return (alias.get("RoutingConfig") or {}).get("AdditionalVersionWeights") or {}
 
 
 def layer_description(digest: str) -> str:

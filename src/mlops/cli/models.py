@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -274,10 +275,16 @@ def rollback(
     """Make an earlier champion serve again, with exactly its answers. One alias move: no training, no build."""
     current = session(context)
     to = version_of(current, model, to).version if to else None
-    done = current.workbench.rollback(model, actor=current.actor, reason=reason, to=to)
+    began = time.monotonic()
+    done = dict(current.workbench.rollback(model, actor=current.actor, reason=reason, to=to))
+    done["seconds"] = round(time.monotonic() - began, 2)
     current.out.result(done)
-    current.out.say(f"{done.get('status')}: {'; '.join(done.get('reasons', []))}")
-    return 0 if done.get("status") == "rolled_back" else 1
+    if done["status"] != "rolled_back":
+        current.out.say(f"{done['status']}: {'; '.join(done['reasons'])}")
+        return 1
+    how = f"in place of {done['from']}, function version {done['function_version']}"
+    current.out.say(f"rolled_back: {done['to'] or 'no version'} serves, {how}, after {done['seconds']} s")
+    return 0
 
 
 def refresh(context: typer.Context, reason: Reason) -> int:

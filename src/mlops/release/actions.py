@@ -220,11 +220,10 @@ class Releases:
         alarms = [alarm.name for alarm in self.alarms.firing() if alarm.since >= self._began(state)]
         if alarms:
             return self._stop(state, f"alarm since this release began: {', '.join(alarms)}", "archived")
-        live = self.serving.live().snapshot
-        if (
-            live.routes.get(state.model)
-            != route(state.model, state.step.share, state.step.name, state.release_id)[state.model]
-        ):
+        now_live = self.serving.live()
+        live = now_live.snapshot
+        expected = route(state.model, state.step.share, state.step.name, state.release_id)
+        if now_live.others or live.routes.get(state.model) != expected[state.model]:
             return self._stop(state, "what is live was changed by somebody else", "archived")
         judge = self._judge(state, rules.max_disagreement)
         since = datetime.fromisoformat(state.step_started)
@@ -312,8 +311,8 @@ class Releases:
     def _restore(self, state: ReleaseState, target: State) -> None:
         """Champions alone serve, and the version is out of the release. Not while somebody else is at work."""
         if self._lock(state, 900):
-            live = self.serving.live().snapshot
-            if live.version == state.previous and not live.routes:
+            live = self.serving.live()
+            if live.snapshot.version == state.previous and live.serves(live.snapshot.layer, {}):
                 self.switcher.settle()  # the alias never moved
             else:
                 wanted = ModelSet.of_champions(self.registry)

@@ -63,11 +63,13 @@ class ModelSeen:
 
 @dataclass(frozen=True)
 class Seen:
-    """A stack at one moment. ``layers``: model-set layer versions that exist, ARN to digest."""
+    """A stack at one moment. ``others``: versions that get a share of the alias's calls beside ``live``. ``layers``:
+    model-set layer versions that exist, ARN to digest."""
 
     models: tuple[ModelSeen, ...]
     locks: tuple[LockSeen, ...]
     live: Snapshot
+    others: tuple[str, ...]
     latest: Snapshot
     remembered: tuple[str, Mapping[str, Any]]
     layers: Mapping[str, str]
@@ -106,10 +108,12 @@ def examine(registry: Registry, ledger: Ledger, serving: Serving, artifacts: Obj
     latest = serving.published(LATEST)
     if latest is None:
         raise NotFoundError("the serving function does not exist; deploy the stack again")
+    live = serving.live()
     return Seen(
         models=tuple(_look(registry, artifacts, name, written.get(name)) for name in names),
         locks=tuple(LockSeen(lock, running(lock.purpose, lock.owner)) for lock in locks),
-        live=serving.live().snapshot,
+        live=live.snapshot,
+        others=live.others,
         latest=latest,
         remembered=serving.remembered(),
         layers=serving.layers(),
@@ -252,6 +256,13 @@ def _serving(seen: Seen) -> Iterator[Finding]:
             "routes_left", "serving/alias",
             f"version {live.version} still shares traffic for {', '.join(sorted(live.routes))}, but no release is "
             "under way",
+            "refresh",
+        )  # fmt: skip
+    if seen.others:
+        yield Finding(
+            "alias_weighted", "serving/alias",
+            f"the alias gives a share of the calls to version {', '.join(seen.others)} beside {live.version}: weights "
+            "were set by hand, and neither evidence nor records know who answers",
             "refresh",
         )  # fmt: skip
     if layer not in seen.layers:

@@ -16,6 +16,11 @@ from mlops.release.state import LOCK, STACK
 
 _LOCK_SECONDS = 900
 
+#: Why a layer cannot be made anew; what serves is as before then.
+_CANNOT_BUILD = ("artifact_missing", "model_set_too_large", "code_storage_full")
+
+_RECORDS = 1000
+
 
 @dataclass(frozen=True)
 class _Order:
@@ -72,10 +77,9 @@ def manual_rollback(
         target = to or predecessor(releases.registry, model, champion.version if champion else None)
         if target is None:
             return _refused(f"{model} has no earlier champion; name a version: --to VERSION")
-        found = registry.version(model, target)
-        if found is None or found.state not in ("archived", "champion"):
-            state = found.state if found else "not registered"
-            return _refused(f"{model}/{target} is {state}; only a version that was champion can be restored")
+        unfit = _unfit(releases, model, target)
+        if unfit:
+            return _refused(unfit)
         return _restore(releases, model, target, order)
     finally:
         registry.let_go(STACK, LOCK, request_id)
@@ -141,7 +145,13 @@ def _restore(releases: Releases, model: str, target: str, order: _Order) -> Answ
     before = current.version if current else None
     wanted = ModelSet.of_champions(registry).with_pair(model, Pair(target))
     live = releases.serving.live().snapshot
-    done = releases.switcher.back(wanted, {}, f"rollback {order.request_id}", _served_by(releases, model, target))
+    prefer = _served_by(releases, model, target)
+    try:
+        done = releases.switcher.back(wanted, {}, f"rollback {order.request_id}", prefer)
+    except MlopsError as error:
+        if error.code not in _CANNOT_BUILD:
+            raise
+        return _refused(f"{model}/{target} cannot be restored: {error.message}")
     body = {
         "champion": target,
         "previous": before,
@@ -174,6 +184,29 @@ def _finish(releases: Releases, subject: str, order: _Order, inputs: Mapping[str
 
 def _answer(inputs: Mapping[str, Any]) -> Answer:
     return {"status": "rolled_back", **inputs, "reasons": []}
+
+
+def _unfit(releases: Releases, model: str, target: str) -> str | None:
+    """Why a version cannot be put in the champion's place at once, without evidence and preflight."""
+    found = releases.registry.version(model, target)
+    if found is None:
+        return f"{model}/{target} is not registered; `mlops models list {model}` names the versions"
+    if found.state == "champion":
+        return f"{model}/{target} is the champion already; `mlops refresh` makes it serve if it does not"
+    if found.state == "retired":
+        return f"{model}/{target} is retired; train or import it again"
+    served = {
+        version
+        for record in releases.registry.records(model, "serving", _RECORDS)
+        for version in (record.body.get("champion"), record.body.get("previous"))
+    }
+    if found.state != "archived" or target not in served:
+        never = "" if target in served else " and never was champion"
+        return (
+            f"{model}/{target} is {found.state}{never}; only a version that was champion can be restored, "
+            f"another one is released: `mlops release {model} {target}`"
+        )
+    return None
 
 
 def _refused(reason: str) -> Answer:

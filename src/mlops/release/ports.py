@@ -41,10 +41,16 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Live:
-    """What callers get: the version that the alias names. ``revision`` is the alias's, for a conditional move."""
+    """What callers get: the version that the alias names. ``revision`` is the alias's, for a conditional move.
+    ``others``: versions that get a share of the calls beside it, by weights of the alias; nothing here sets any."""
 
     snapshot: Snapshot
     revision: str
+    others: tuple[str, ...] = ()
+
+    def serves(self, layer: str, routes: Routes) -> bool:
+        """Whether every caller gets this."""
+        return not self.others and self.snapshot.serves(layer, routes)
 
 
 class StorageFullError(MlopsError):
@@ -98,7 +104,7 @@ class Serving(Protocol):
         ...
 
     def point(self, version: str, revision: str) -> None:
-        """Move the alias; ConflictError when it moved since ``revision``."""
+        """Move the alias, all of it; ConflictError when it moved since ``revision``."""
         ...
 
     def find_layer(self, digest: str) -> str | None:

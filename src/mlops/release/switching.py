@@ -42,7 +42,7 @@ class Switcher:
         layer = self._layer(wanted)
         for attempt in range(_ATTEMPTS):
             live = self.serving.live()
-            if live.snapshot.serves(layer, routes):
+            if live.serves(layer, routes):
                 self.settle()
                 return Switched("live", live.snapshot.version, layer, wanted.digest)
             latest = self._latest()
@@ -73,7 +73,7 @@ class Switcher:
         layer = self.serving.find_layer(wanted.digest)
         for attempt in range(_ATTEMPTS):
             live = self.serving.live()
-            if layer is not None and live.snapshot.serves(layer, routes):
+            if layer is not None and live.serves(layer, routes):
                 self.settle()
                 return Switched("live", live.snapshot.version, layer, wanted.digest)
             try:

@@ -639,10 +639,18 @@ def test_what_cannot_be_scored_is_told_before_anything_starts(stack, capsys):
 
 
 def test_a_rollback(said, stack):
-    stack.results["release"] = {"status": "rolled_back", "reasons": ["aaaaaaaaaaaa serves"]}
-    assert (
-        said("rollback", MODEL, "--to", "aaaaaaaaaaaa", "--reason", "it lies") == "rolled_back: aaaaaaaaaaaa serves\n"
-    )
+    stack.results["release"] = {
+        "status": "rolled_back", "model": MODEL, "from": "bbbbbbbbbbbb", "to": "aaaaaaaaaaaa", "function_version": "7",
+        "reasons": [],
+    }  # fmt: skip
+    shown = said("rollback", MODEL, "--to", "aaaaaaaaaaaa", "--reason", "it lies")
+    words = "rolled_back: aaaaaaaaaaaa serves, in place of bbbbbbbbbbbb, function version 7, after "
+    assert shown.startswith(words)
+    assert float(shown.removeprefix(words).removesuffix(" s\n")) >= 0
+    stack.results["release"] = {"status": "refused", "reasons": ["it is retired"]}
+    assert said("rollback", MODEL, "--reason", "it lies", code=1) == "refused: it is retired\n"
+    stack.results["release"] = {"status": "rolled_back", "from": "b", "to": "a", "function_version": "7", "reasons": []}
+    said("rollback", MODEL, "--to", "aaaaaaaaaaaa", "--reason", "it lies")
     sent = stack.invoked[-1][1]
     assert (sent["action"], sent["to"], sent["actor"], sent["reason"]) == (
         "manual_rollback", "aaaaaaaaaaaa", "user:ann", "it lies",

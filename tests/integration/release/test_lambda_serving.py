@@ -174,6 +174,25 @@ def test_somebody_else_was_faster(account: Account, operation: str, call: Any, c
         call(account.serving)
 
 
+def test_a_move_of_the_alias_ends_weights_that_somebody_set(account: Account) -> None:
+    serving = account.serving
+    serving.configure(serving.publish_layer("two", "layers/two.zip"), {})
+    latest = serving.published(LATEST)
+    assert latest is not None
+    other = serving.publish(latest, "x").version
+    before = serving.live()
+    assert before.others == ()
+    account.lambda_.update_alias(
+        FunctionName="stack-predict", Name="live", RoutingConfig={"AdditionalVersionWeights": {other: 0.2}}
+    )
+    weighted = serving.live()
+    assert weighted.others == (other,)
+    assert weighted.snapshot == before.snapshot
+    assert not weighted.serves(weighted.snapshot.layer, weighted.snapshot.routes)
+    serving.point(other, weighted.revision)
+    assert (serving.live().snapshot.version, serving.live().others) == (other, ())
+
+
 @pytest.mark.parametrize(
     ("operation", "call"),
     [

@@ -35,6 +35,7 @@ class MemoryServing:
         self.kept = {"1": replace(self.latest, version="1")}
         self.numbers = 1
         self.alias, self.alias_revision = "1", 1
+        self.weighted: tuple[str, ...] = ()
         self.parameters: tuple[str, dict[str, Any]] = ("layer:1", {})
         self.broken: set[tuple[str, str]] = set()
         self.replay: Callable[[list[Any]], dict[str, Any]] | None = None
@@ -42,7 +43,7 @@ class MemoryServing:
         self.moves: list[str] = []
 
     def live(self) -> Live:
-        return Live(self.kept[self.alias], str(self.alias_revision))
+        return Live(self.kept[self.alias], str(self.alias_revision), self.weighted)
 
     def published(self, version: str) -> Snapshot | None:
         return self.latest if version == LATEST else self.kept.get(version)
@@ -83,7 +84,7 @@ class MemoryServing:
     def point(self, version: str, revision: str) -> None:
         if revision != str(self.alias_revision):
             raise ConflictError("the alias moved")
-        self.alias, self.alias_revision = version, self.alias_revision + 1
+        self.alias, self.alias_revision, self.weighted = version, self.alias_revision + 1, ()
         self.moves.append(version)
 
     def find_layer(self, digest: str) -> str | None:
@@ -96,7 +97,7 @@ class MemoryServing:
         return [Published(s.version, s.layer) for s in (self.latest, *self.kept.values())]
 
     def aliased(self) -> set[str]:
-        return {self.alias}
+        return {self.alias, *self.weighted}
 
     def delete_version(self, version: str) -> None:
         assert version != self.alias, "Lambda refuses this"

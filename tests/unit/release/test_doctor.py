@@ -119,6 +119,11 @@ def shared_traffic(world: World) -> None:
     serving.point(serving.publish(serving.latest, "by hand").version, live.revision)
 
 
+def a_weighted_alias(world: World) -> None:
+    """The version of champion a gets a share of the calls."""
+    world.serving.weighted = ("2",)
+
+
 def other_parameter_routes(world: World) -> None:
     world.serving.parameters = (world.serving.parameters[0], {"iris": {"share": 0.5}})
 
@@ -155,6 +160,7 @@ HARM: list[tuple[Callable[[World], None], list[str]]] = [
     (a_lock_of_nobody, ["lock_left"]),
     (a_challenger_of_no_release, ["release_left"]),
     (shared_traffic, ["routes_left", "parameters_differ"]),
+    (a_weighted_alias, ["alias_weighted"]),
     (other_parameter_routes, ["parameters_differ"]),
     (a_parameter_of_a_layer_that_is_gone, ["parameter_layer_deleted"]),
     (a_lost_archive_and_layer, ["live_layer_deleted", "parameter_layer_deleted"]),
@@ -212,6 +218,7 @@ def test_two_harms_at_once_in_either_order_are_mended(first: int) -> None:
         assert world.serving.serves() == {"iris": {"champion": champion.version, "challenger": None}}, what
         assert world.registry.in_state("iris", "champion") == champion, what
         assert world.serving.agree(), what
+        assert world.serving.aliased() == {world.serving.alias}, what
         head, live = world.ledger.head(), world.serving.live()
         assert heal(world) == [], what
         assert (world.ledger.head(), world.serving.live()) == (head, live), what

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from mlops.errors import MlopsError
 from mlops.registry import anchors, chain, retention
 from mlops.registry.entities import Alias, ModelVersion, Record
+from mlops.release import cleaning
 from mlops.release.doctor import diagnose, examine
 from mlops.release.housekeeping import Housekeeping
 from mlops.release.manual import manual_rollback
+from mlops.release.ports import LATEST, Published
 from tests.fakes import MemoryObjects
 from tests.unit.release.fake_serving import World
 
@@ -122,6 +124,26 @@ def test_old_versions_and_layers_go_and_rollback_stays_one_move(world: World) ->
     assert world.serving.serves()["iris"]["champion"] == "a"
     found = examine(world.registry, world.ledger, world.serving, world.artifacts, lambda purpose, owner: False)
     assert [f for f in diagnose(found) if f.code != "files_damaged"] == []
+
+
+@given(st.data())
+def test_what_serves_or_may_have_to_is_never_deleted(data: st.DataObject) -> None:
+    """Champion, predecessor, what an alias names, what a deployment goes back to, and their layers."""
+    numbers = [str(n) for n in range(1, data.draw(st.integers(2, 30)) + 1)]
+    layers = [f"layer:{n}" for n in range(1, data.draw(st.integers(1, 12)) + 1)]
+    a_number, a_layer = st.sampled_from(numbers), st.sampled_from(layers)
+    published = [Published(n, data.draw(a_layer)) for n in [LATEST, *numbers]]
+    aliased, deployed = data.draw(st.sets(a_number, min_size=1, max_size=2)), data.draw(st.sets(a_number, max_size=2))
+    pairs = data.draw(st.lists(st.tuples(a_number, a_number), max_size=4))
+    recorded = [{"function_version": one, "previous_function_version": two} for one, two in pairs]
+    remembered = data.draw(a_layer)
+    found = cleaning.plan(published, aliased, deployed, recorded, dict.fromkeys(layers, "d"), remembered)
+    needed = {LATEST, *numbers[-5:], *aliased, *deployed, *(n for pair in pairs for n in pair)}
+    assert not needed & set(found.functions)
+    left = [p for p in published if p.version not in found.functions]
+    assert not {p.layer for p in left} & set(found.layers)
+    assert remembered not in found.layers
+    assert {p.version for p in left} == needed, "and nothing else stays"
 
 
 def test_a_release_under_way_keeps_everything_that_serves(world: World) -> None:

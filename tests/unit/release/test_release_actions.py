@@ -428,3 +428,18 @@ def test_models_too_large_for_a_layer_are_refused_before_anything_begins(
     assert statuses(world) == {"a": "champion", "b": "candidate"}, "it can be released when there is room"
     assert world.registry.holder("*", "release") is None
     assert world.ledger.actions()[-1] == "release.refused"
+
+
+def test_weights_set_by_hand_stop_a_release_and_do_not_survive_its_rollback(world: World) -> None:
+    world.first_champion()
+    world.add_version("b")
+
+    def traffic(step: str) -> None:
+        world.capture(30)
+        if step == "canary-1":
+            world.serving.weighted = ("1",)
+
+    answer = world.run(world.start("b"), traffic)
+    assert (answer["status"], answer["reasons"]) == ("rolled_back", ["what is live was changed by somebody else"])
+    assert world.serving.aliased() == {world.serving.alias}
+    assert world.serving.serves() == {"iris": {"champion": "a", "challenger": None}}

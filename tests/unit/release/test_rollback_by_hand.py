@@ -122,9 +122,46 @@ def test_a_step_in_the_middle_cannot_undo_a_rollback(world: World) -> None:
 def test_what_cannot_be_restored_is_refused_in_words(world: World) -> None:
     assert "no earlier champion" in rollback(world)["reasons"][0]
     assert "not registered" in rollback(world, to="zzz")["reasons"][0]
-    world.add_version("b", state="rejected")
-    assert "is rejected" in rollback(world, to="b")["reasons"][0]
+    live, records = world.serving.live(), list(world.registry.kept)
+    for version, state, words in (
+        ("b", "rejected", "is rejected and never was champion; only a version that was champion can be restored"),
+        ("c", "candidate", "is candidate and never was champion"),
+        ("d", "retired", "is retired; train or import it again"),
+        (
+            "e",
+            "archived",
+            "is archived and never was champion; only a version that was champion can be restored, "
+            "another one is released: `mlops release iris e`",
+        ),
+    ):
+        world.add_version(version, state=state)
+        answer = rollback(world, to=version)
+        assert answer["status"] == "refused"
+        assert words in answer["reasons"][0]
+    assert "is the champion already" in rollback(world, to="a")["reasons"][0]
     assert world.registry.holder("*", "release") is None
+    assert (world.serving.live(), world.registry.kept) == (live, records), "a refusal changes nothing"
+
+
+def test_a_version_whose_files_are_gone_is_refused_when_they_are_needed(world: World) -> None:
+    world.first_champion_again("b")
+    world.first_champion_again("c")
+    served = next(r for r in world.registry.records("iris", "serving") if r.body["champion"] == "a")
+    world.serving.delete_version(served.body["function_version"])
+    for digest, arn in list(world.serving.layers_kept.items()):
+        if world.serving.sets[arn]["models"] == {"iris": {"champion": "a", "challenger": None}}:
+            world.serving.delete_layer(arn)
+            world.artifacts.delete(f"layers/{digest}.zip")
+    world.artifacts.delete("models/iris/a/golden.json")
+    live = world.serving.live()
+    answer = rollback(world, to="a")
+    assert (answer["status"], answer["reasons"]) == (
+        "refused",
+        ["iris/a cannot be restored: iris/a has no golden.json; train or import the version again"],
+    )
+    assert world.serving.live() == live
+    assert states(world)["c"] == "champion"
+    assert rollback(world, request="q2")["to"] == "b", "the next attempt is free to begin"
 
 
 @pytest.mark.parametrize(
