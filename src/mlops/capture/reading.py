@@ -18,6 +18,7 @@ from mlops.objects import ObjectStore, capture_prefix
 SCHEMA = "mlops.capture.v1"
 #: Request ids of records that the release replayed start with this; they are not live traffic.
 REPLAY = "replay-"
+Identity = tuple[str, str]
 #: Objects fetched at once, and objects asked for before they are needed.
 AT_ONCE, AHEAD = 16, 64
 
@@ -56,6 +57,11 @@ class CaptureLine:
     rows: tuple[CaptureRow, ...]
     champion: CaptureSide
     challenger: CaptureSide | None
+
+    @property
+    def identity(self) -> Identity:
+        """What a line has in common with itself in another delivery."""
+        return self.request_id, self.rows[0].id if self.rows else ""
 
     @property
     def is_replay(self) -> bool:
@@ -121,32 +127,52 @@ def read(objects: ObjectStore, model: str, since: datetime, until: datetime) -> 
     ValueError
         when ``since`` or ``until`` has no time zone.
     """
+    return (line for _, line in entries(objects, model, since, until))
+
+
+def entries(objects: ObjectStore, model: str, since: datetime, until: datetime) -> Iterator[tuple[str, CaptureLine]]:
+    """As :func:`read`, each line with the key of its object."""
     if since.tzinfo is None or until.tzinfo is None:
         raise ValueError("since and until need a time zone")
+    for hour in hours(since, until):
+        seen: set[Identity] = set()
+        for key, body in bodies(objects, stored(objects, model, hour)):
+            for line in parse(body):
+                if since <= line.time < until and line.identity not in seen:
+                    seen.add(line.identity)
+                    yield key, line
+
+
+def hours(since: datetime, until: datetime) -> Iterator[datetime]:
+    """The full hours that a time from ``since`` to before ``until`` touches."""
     hour = since.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     while hour < until:
-        seen: set[tuple[str, str]] = set()
-        keys = (i.key for i in objects.list(capture_prefix(model, hour.strftime("%Y-%m-%d"), hour.strftime("%H"))))
-        for body in _bodies(objects, keys):
-            for line in parse(body):
-                identity = (line.request_id, line.rows[0].id if line.rows else "")
-                if since <= line.time < until and identity not in seen:
-                    seen.add(identity)
-                    yield line
+        yield hour
         hour += timedelta(hours=1)
 
 
-def _bodies(objects: ObjectStore, keys: Iterator[str]) -> Iterator[bytes]:
-    """The objects in the order of their keys, some of them on their way while one is read: traffic of a day is tens
-    of thousands of small objects, and one after the other they would take longer than a function may run."""
+def stored(objects: ObjectStore, model: str, hour: datetime) -> Iterator[str]:
+    """Keys of the objects with lines of an hour."""
+    return (i.key for i in objects.list(capture_prefix(model, hour.strftime("%Y-%m-%d"), hour.strftime("%H"))))
+
+
+def bodies(objects: ObjectStore, keys: Iterator[str]) -> Iterator[tuple[str, bytes]]:
+    """Objects in the order of their keys, some of them on their way while one is read: traffic of a day is tens of
+    thousands of small objects, and one after the other they would take longer than a function may run."""
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="captures") as pool:
-        coming: deque[Future[bytes]] = deque(pool.submit(objects.get, key) for key in islice(keys, AHEAD))
+        coming: deque[tuple[str, Future[bytes]]] = deque()
+
+        def ask(many: int) -> None:
+            coming.extend((key, pool.submit(objects.get, key)) for key in islice(keys, many))
+
         try:
+            ask(AHEAD)
             while coming:
-                yield coming.popleft().result()
-                coming.extend(pool.submit(objects.get, key) for key in islice(keys, 1))
+                key, future = coming.popleft()
+                yield key, future.result()
+                ask(1)
         finally:
-            for future in coming:
+            for _, future in coming:
                 future.cancel()
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Protocol
 
 import orjson
 
-from mlops.capture.reading import CaptureLine, read
 from mlops.contract import Contract
-from mlops.drift import history, report, traffic
+from mlops.drift import history, late, report, traffic
 from mlops.drift.decision import Verdict, confirmed, decide, reference
 from mlops.errors import MlopsError, NotFoundError
 from mlops.features.columns import Columns
@@ -32,7 +31,6 @@ MAX_HOURS = 24.0 * 400
 SKEW = timedelta(minutes=5)
 
 Task = Literal["dataset", "window"]
-Reader = Callable[[ObjectStore, str, datetime, datetime], Iterable[CaptureLine]]
 
 
 class Events(Protocol):
@@ -112,7 +110,6 @@ class DriftCheck:
     Parameters
     ----------
     data, artifacts : the two buckets.
-    reader : gives the captured lines of a model between two times.
     events : where ``DriftChecked`` goes.
     clock : the time, with a zone.
     """
@@ -126,14 +123,12 @@ class DriftCheck:
         ledger: Ledger,
         events: Events,
         clock: Callable[[], datetime],
-        reader: Reader = read,
     ) -> None:
         self.data = data
         self.artifacts = artifacts
         self.registry = registry
         self.ledger = ledger
         self.events = events
-        self.reader = reader
         self.clock = clock
 
     def dataset(self, model: str, part_id: str) -> Outcome:
@@ -179,7 +174,7 @@ class DriftCheck:
             raise MlopsError(f"hours must be above 0 and at most {MAX_HOURS:g}, not {length:g}", code="invalid_request")
         end = (until or self.clock()).astimezone(UTC)
         start = end - timedelta(hours=length)
-        stamp = f"window-{start:%Y%m%dT%H%M%SZ}-{end:%Y%m%dT%H%M%SZ}"
+        stamp = late.stamp(start, end)
         champion = self.registry.in_state(model, "champion")
         if champion is None:
             outcome = self._no_champion(model, stamp, "window")
@@ -190,9 +185,10 @@ class DriftCheck:
                 self._announce(known)  # the first attempt may have died before this; consumers take it once
                 return known
             job = _Job(contract, champion, check_id, "window", _traffic(start, end))
+            captured = late.Captured(self.data, model, start, end, self._before(model, start, end))
             outcome = self._check(
                 job,
-                lambda baseline: self._count(contract, baseline, start, end),
+                lambda baseline: self._count(contract, baseline, captured, end, check_id),
                 lambda unit: seasons.between(unit, start.timestamp() / 86_400, end.timestamp() / 86_400),
             )
         self._announce(outcome)
@@ -235,7 +231,7 @@ class DriftCheck:
         )
         examined = self._examine(
             job,
-            lambda baseline: self._count(contract, baseline, since, until),
+            lambda baseline: self._count(contract, baseline, late.Captured(self.data, model, since, until), until),
             lambda unit: seasons.between(unit, since.timestamp() / 86_400, until.timestamp() / 86_400),
         )
         document = {"since": since.isoformat(), "until": until.isoformat(), **examined.outcome.to_dict()}
@@ -312,18 +308,32 @@ class DriftCheck:
                 return Outcome(**body)
         return None
 
+    def _before(self, model: str, start: datetime, end: datetime) -> late.Reading | None:
+        """What the check read whose window ended where this one begins."""
+        ids = [record.id for record in self.registry.records(model, KIND, 60)]
+        found = late.predecessor(ids, start, end)
+        key = late.reading_key(model, found) if found else None
+        if key is None or not self.data.exists(key):
+            return None
+        return late.Reading.from_dict(orjson.loads(self.data.get(key)))
+
     def _count(
-        self, contract: Contract, baseline: Baseline, start: datetime, end: datetime
+        self, contract: Contract, baseline: Baseline, lines: late.Captured, end: datetime, check_id: str | None = None
     ) -> tuple[Counts, tuple[str, ...]]:
+        """``check_id``: of a check whose late rows the next one is to count."""
         counts, invalid = empty(baseline), dict[str, int]()
-        lines = self.reader(self.data, contract.name, start, end)
         for batch in traffic.batches(contract.features, lines, baseline.version):
             counts = merge(counts, accumulate(baseline, batch.table, batch.scores))
             for name, number in batch.invalid.items():
                 invalid[name] = invalid.get(name, 0) + number
+        if check_id is not None:  # before the record: what is counted of a check that has none is counted again
+            body = orjson.dumps(lines.reading().to_dict())
+            self.data.put(late.reading_key(contract.name, check_id), body, content_type="application/json")
         notes = [
             f"{name}: {n} captured values were not of its type and count as missing." for name, n in invalid.items()
         ]
+        if lines.late:
+            notes.append(f"{lines.late} rows came too late for the window before and are counted in this one.")
         if end > self.clock() + SKEW:
             notes.append(
                 f"The window ends at {end:%Y-%m-%d %H:%M} UTC, in the future by this function's clock: rows that come "
