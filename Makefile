@@ -42,7 +42,7 @@ coverage: setup ## Unit tests with coverage measured; takes twice as long
 	@$(BIN)/pytest tests/unit -q --numprocesses auto --dist worksteal --cov --cov-report=term:skip-covered
 
 .PHONY: bench-drift
-bench-drift: setup ## Measure drift-check: make bench-drift WHAT=speed|known|beside|history
+bench-drift: setup ## Measure drift-check: make bench-drift WHAT=speed|known|whole|beside|history
 	@$(BIN)/python -m benchmarks.drift $(or $(WHAT),speed)
 
 integration: setup ## AWS seams on moto, template and state machine tests

@@ -2,7 +2,8 @@
 
     python -m benchmarks.drift speed [--rows 1000000] [--rounds 5] [--seconds 900] [--only "Evidently,NannyML"]
     python -m benchmarks.drift known [--windows 2000]
-    python -m benchmarks.drift beside [--windows 40] [--seconds 600] [--only "Evidently,NannyML"]
+    python -m benchmarks.drift whole [--windows 2000]
+    python -m benchmarks.drift beside [--windows 200] [--seconds 600] [--only "Evidently,NannyML"] [--case "no drift"]
     python -m benchmarks.drift history [--data FOLDER] [--plot docs/figures/drift-streams.svg]
     python -m benchmarks.drift references
 
@@ -17,7 +18,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks.drift import history, known, references, speed, streams
+from benchmarks.drift import history, known, references, speed, streams, whole
 from mlops.contract import Drift
 
 
@@ -25,12 +26,13 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="benchmarks.drift", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["speed", "known", "beside", "history", "references"])
+    parser.add_argument("what", choices=["speed", "known", "whole", "beside", "history", "references"])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--windows", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=900)
     parser.add_argument("--only", default="", help="names of peers, separated by commas")
+    parser.add_argument("--case", action="append", default=[], choices=list(known.CASES))
     parser.add_argument("--data", type=Path)
     parser.add_argument("--plot", type=Path, help="SVG file to write of the streams with a date")
     options = parser.parse_args(arguments)
@@ -45,8 +47,12 @@ def main(arguments: list[str]) -> int:
     elif options.what == "known":
         windows = options.windows or 2_000
         lines = [*known.false_alarms(windows), "", *known.power(max(50, windows // 10))]
+    elif options.what == "whole":
+        windows = options.windows or 2_000
+        few = max(whole.RUN, windows // 5)
+        lines = [*whole.quiet(windows), "", *whole.false_discoveries(windows), "", *whole.power(few)]
     elif options.what == "beside":
-        lines = known.beside(options.windows or 40, (500,), options.seconds, names)
+        lines = known.beside(options.windows or 200, 500, options.seconds, names, options.case)
     elif options.what == "references":
         references.write()
         lines = [f"wrote {references.FILE.relative_to(references.ROOT)}"]

@@ -33,7 +33,7 @@ def data(folder: Path, rows: int, rounds: int) -> None:
     """Reference and window of normal numbers; further windows are the same file."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
-    for name in ("reference", "window-0"):
+    for name in ("reference-0", "window-0"):
         # Column after column, as columns.npz and Parquet have them.
         np.save(folder / f"{name}.npy", np.asfortranarray(rng.normal(size=(rows, COLUMNS))))
     for old in folder.glob("window-*.npy"):

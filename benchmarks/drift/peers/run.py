@@ -2,7 +2,8 @@
 
     run.py PEER FOLDER
 
-FOLDER holds reference.npy and window-<n>.npy, float64 of shape (rows, columns). Prints JSON: for every window whether
+FOLDER holds reference-<n>.npy and window-<n>.npy, float64 of shape (rows, columns); windows are shared out evenly over
+the references, in order. Prints JSON: for every window whether
 it was the first, the seconds of a processor (what else runs on the machine does not count), the columns that the peer
 with its defaults calls drifted, and memory in MB: the process's peak while it compared, and by how much that is above
 what it held before (interpreter, library, both tables). Memory is None where the system is not Linux.
@@ -20,11 +21,14 @@ import numpy as np
 
 def main(peer: str, folder: Path) -> None:
     warnings.filterwarnings("ignore")
-    reference = np.load(folder / "reference.npy")
     module = importlib.import_module(peer)
-    getattr(module, "ready", lambda _: None)(reference)  # what is stored with a model; not timed
-    found = []
-    for number in range(len(list(folder.glob("window-*.npy")))):
+    windows, references = (len(list(folder.glob(f"{kind}-*.npy"))) for kind in ("window", "reference"))
+    found, shown = [], -1
+    for number in range(windows):
+        if number * references // windows != shown:
+            shown = number * references // windows
+            reference = np.load(folder / f"reference-{shown}.npy")
+            getattr(module, "ready", lambda _: None)(reference)  # what is stored with a model; not timed
         window = np.load(folder / f"window-{number}.npy")
         prepared = prepare(peer, reference, window)
         held = forget_peak()

@@ -263,7 +263,7 @@ class DriftCheck:
         result["report_key"] = f"{prefix}.html"
         document = {"schema": "mlops.drift-history.v1", **result, "checks": told}
         self.data.put(f"{prefix}.json", orjson.dumps(document), content_type="application/json")
-        page = history.page(result, told, every=hours)
+        page = history.page(result, told, every=hours, feature_share=contract.drift.feature_share)
         self.data.put(f"{prefix}.html", page.encode(), content_type="text/html; charset=utf-8")
         self._tell(model, champion.version, "drift.backfilled", result["status"], result["explanation"], actor, prefix)
         return result
@@ -370,13 +370,14 @@ class DriftCheck:
         }
         self.data.put(f"{key}.json", orjson.dumps(document), content_type="application/json")
         page = report.page(
-            outcome.to_dict(),
+            {**outcome.to_dict(), "time": document["checked_at"]},
             verdict,
             examined.baseline,
             examined.counts,
             what=job.what,
             notes=examined.notes,
             history=list(reversed(earlier)),
+            feature_share=policy.feature_share,
         )
         self.data.put(f"{key}.html", page.encode(), content_type="text/html; charset=utf-8")
         return self._keep(outcome)
@@ -417,9 +418,9 @@ class DriftCheck:
         return baseline.labelled(champion.model, champion.version)
 
     def _earlier(self, job: _Job) -> list[Mapping[str, Any]]:
-        """Checks of the same kind of this champion that had rows enough, newest first."""
+        """Checks of the same kind of this champion that had rows enough, newest first; ``time``: when they were."""
         return [
-            record.body
+            {**record.body, "time": record.time}
             for record in self.registry.records(job.contract.name, KIND, 60)
             if record.id != job.check_id
             and record.body.get("task") == job.task

@@ -18,8 +18,8 @@ from mlops.report.markup import Markup
 
 #: Windows that one run checks at most: a year of hours, or eight years of days would be too many for one page.
 MAX_WINDOWS = 1_000
-#: Columns drawn over time.
-DRAWN = 6
+#: Columns in the table of colours, and of them those drawn as lines.
+ROWS, DRAWN = 16, 6
 
 Check = Mapping[str, Any]
 
@@ -110,8 +110,8 @@ def summary(model: str, version: str, checks: Sequence[Check]) -> dict[str, Any]
     }
 
 
-def page(result: Mapping[str, Any], checks: Sequence[Check], *, every: float) -> str:
-    """The timeline as a page."""
+def page(result: Mapping[str, Any], checks: Sequence[Check], *, every: float, feature_share: float) -> str:
+    """The timeline as a page; ``feature_share``: from which share on a window is drift."""
     cards = html.cards(
         [
             ("Windows", result["windows"], f"of {every:g} hours"),
@@ -122,40 +122,36 @@ def page(result: Mapping[str, Any], checks: Sequence[Check], *, every: float) ->
     )
     sections: list[Markup] = [cards]
     if result["compared"]:
-        sections += [html.section("Over time", _shares(checks)), html.section("Per feature", _features(checks))]
+        figures = html.figures([_shares(checks, feature_share), _features(checks)])
+        sections += [html.section("Over time", figures), html.section("Every column, window by window", _cells(checks))]
     sections.append(html.section("Every window", _table(checks)))
     foot = f"Baseline of version {result['version']} · {checks[0]['since']} to {checks[-1]['until']}"
     heading = html.join([html.badge(result["status"]), " ", str(result["explanation"])])
     return html.page(f"Drift of {result['model']} over time", heading, sections, footer=foot)
 
 
-def _shares(checks: Sequence[Check]) -> Markup:
-    points = [(_seconds(c), float(c["share"]) if c["status"] in ("ok", "drift") else None) for c in checks]
+def _shares(checks: Sequence[Check], feature_share: float) -> Markup:
+    def points(counted: bool) -> list[svg.Point]:
+        known = [c["status"] in ("ok", "drift") and (c["confirmed"] or not counted) for c in checks]
+        return [(_seconds(c), float(c["share"]) if k else None) for c, k in zip(checks, known, strict=True)]
+
     return svg.lines(
-        [("share of features that differ", points)],
+        [("share of features", points(False)), ("counts as drift", points(True))],
         title="Share of features that differ, by weight",
         x_label="start of the window",
-        y_label="share by weight",
+        thresholds=[("drift", feature_share)],
         x_format=_date,
         from_zero=True,
-        note="A gap is a window with too few rows.",
+        note="A gap is a window with too few rows. Predictions that differ are drift whatever the share.",
     )
 
 
 def _features(checks: Sequence[Check]) -> Markup:
-    furthest: dict[str, float] = {}
-    for check in checks:
-        for name, ratio in dict(check.get("effects", {})).items():
-            furthest[name] = max(furthest.get(name, 0.0), float(ratio))
-    names = sorted(furthest, key=lambda n: -furthest[n])[:DRAWN]
-    series = [
-        (n, [(_seconds(c), _effect(c, n) if c["status"] in ("ok", "drift") else None) for c in checks]) for n in names
-    ]
+    series = [(n, [(_seconds(c), _effect(c, n)) for c in checks]) for n in _furthest(checks)[:DRAWN]]
     return svg.lines(
         series,
         title="Columns that moved furthest, as a multiple of their threshold",
         x_label="start of the window",
-        y_label="effect / threshold",
         thresholds=[("threshold", 1.0)],
         x_format=_date,
         from_zero=True,
@@ -163,7 +159,32 @@ def _features(checks: Sequence[Check]) -> Markup:
     )
 
 
-def _effect(check: Check, name: str) -> float:
+def _cells(checks: Sequence[Check]) -> Markup:
+    names = _furthest(checks)[:ROWS]
+    return svg.heat(
+        names,
+        [_seconds(c) for c in checks],
+        [[_effect(c, n) for c in checks] for n in names],
+        title="How far each column lies from training",
+        x_format=_date,
+        note="Blue: below its threshold, the darker the nearer. Red: at or above it. Of many windows the furthest are "
+        "drawn together; an empty cell is a window with too few rows.",
+    )
+
+
+def _furthest(checks: Sequence[Check]) -> list[str]:
+    """Columns and pairs, those first that moved furthest at any time."""
+    furthest: dict[str, float] = {}
+    for check in checks:
+        for name, ratio in dict(check.get("effects", {})).items():
+            furthest[name] = max(furthest.get(name, 0.0), float(ratio))
+    return sorted(furthest, key=lambda n: -furthest[n])
+
+
+def _effect(check: Check, name: str) -> float | None:
+    """Nothing where there was nothing to compare. A check keeps its furthest columns: another moved less than those."""
+    if check["status"] not in ("ok", "drift"):
+        return None
     return float(dict(check.get("effects", {})).get(name, 0.0))
 
 
@@ -179,7 +200,7 @@ def _table(checks: Sequence[Check]) -> Markup:
         ]
         for c in checks
     ]
-    return html.table(["from (UTC)", "", "counts", "rows", "share", "first"], rows, numeric=[3, 4])
+    return html.table(["from (UTC)", "found", "counts", "rows", "share", "first"], rows, numeric=[3, 4])
 
 
 def _seconds(check: Check) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from mlops.drift import cells
@@ -15,8 +16,8 @@ from mlops.statistics.tally import Tally
 
 #: Figures of distributions on one page; a wide model's page stays readable and small.
 MAX_FIGURES = 60
-#: Columns drawn over time.
-LINES = 6
+#: Columns in the table of colours, and of them those drawn as lines.
+ROWS, LINES = 16, 6
 
 
 def page(
@@ -28,15 +29,17 @@ def page(
     what: str,
     notes: Sequence[str] = (),
     history: Sequence[Mapping[str, Any]] = (),
+    feature_share: float = 0.3,
 ) -> str:
     """The page as HTML.
 
     Parameters
     ----------
-    outcome : the check's outcome (status, share, rows, version, check_id, explanation).
+    outcome : the check's outcome (status, share, rows, version, check_id, explanation), and its ``time``.
     what : which rows were checked.
     notes : to be added to the verdict's own.
-    history : outcomes of earlier checks of the same task, oldest first.
+    history : outcomes of earlier checks of the same task, with their ``time``, oldest first.
+    feature_share : from which share on a check is drift.
     """
     columns: dict[tuple[str, str], tuple[Axis, Tally, Tally]] = {
         (a.role, a.name): (a, old, new)
@@ -50,7 +53,7 @@ def page(
     if verdict.findings:
         sections.append(_effects(verdict))
     if len(history) > 0:
-        sections.append(_over_time(history, outcome))
+        sections.append(_over_time([*history, outcome], feature_share))
     if verdict.findings:
         sections.append(html.section("Every comparison", _table(verdict.findings)))
     shown = {(f.role, f.feature) for f in first}
@@ -106,38 +109,42 @@ def _effects(verdict: Verdict) -> Markup:
     return html.section("How far each column moved", drawing)
 
 
-def _over_time(history: Sequence[Mapping[str, Any]], outcome: Mapping[str, Any]) -> Markup:
-    checks = [*history, outcome]
-    ago = [float(i - len(checks) + 1) for i in range(len(checks))]
+def _over_time(checks: Sequence[Mapping[str, Any]], feature_share: float) -> Markup:
+    times = [datetime.fromisoformat(c["time"]).timestamp() for c in checks]
     shares = svg.lines(
-        [
-            (
-                "share of features that differ",
-                [(x, float(c.get("share") or 0.0)) for x, c in zip(ago, checks, strict=True)],
-            )
-        ],
+        [("share of features", [(x, float(c.get("share") or 0.0)) for x, c in zip(times, checks, strict=True)])],
         title="Share of features that differ, this check and those before",
-        x_label="checks ago",
-        y_label="share by weight",
-        x_format=_ago,
+        x_label="time of the check",
+        thresholds=[("drift", feature_share)],
+        x_format=_day,
         from_zero=True,
+        note="Predictions that differ are drift whatever the share.",
     )
-    names = list(outcome.get("effects", {}))[:LINES]
+    names = list(checks[-1].get("effects", {}))
     # A check keeps its furthest columns only: one that is not among them moved less than those, and is left out.
-    effects = svg.lines(
-        [(n, [(x, dict(c.get("effects", {})).get(n)) for x, c in zip(ago, checks, strict=True)]) for n in names],
+    effects = [[dict(c.get("effects", {})).get(n) for c in checks] for n in names]
+    lines = svg.lines(
+        [(n, list(zip(times, row, strict=True))) for n, row in zip(names[:LINES], effects, strict=False)],
         title="Columns that moved furthest, as a multiple of their threshold",
-        x_label="checks ago",
-        y_label="effect / threshold",
+        x_label="time of the check",
         thresholds=[("threshold", 1.0)],
-        x_format=_ago,
+        x_format=_day,
         from_zero=True,
+        note="Sampling noise is taken out.",
     )
-    return html.section("Over time", html.figures([shares, effects] if names else [shares]))
+    cells = svg.heat(
+        names[:ROWS],
+        times,
+        effects[:ROWS],
+        title="How far each column lay from training, check by check",
+        x_format=_day,
+        note="Blue: below its threshold, the darker the nearer. Red: at or above it.",
+    )
+    return html.section("Over time", html.figures([shares, lines, cells] if names else [shares]))
 
 
-def _ago(value: float) -> str:
-    return html.number(-value if value else 0.0, 3) if value == round(value) else ""
+def _day(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
 
 
 def _table(findings: Sequence[Finding]) -> Markup:
@@ -155,7 +162,7 @@ def _table(findings: Sequence[Finding]) -> Markup:
         ]
         for f in findings
     ]
-    headers = ["column", "", "what was seen", "method", "value", "noise", "threshold", "q", "weight"]
+    headers = ["column", "found", "what was seen", "method", "value", "noise", "threshold", "q", "weight"]
     return html.table(headers, rows, numeric=[4, 5, 6, 7, 8])
 
 

@@ -113,9 +113,11 @@ def table(
     body = "".join(f"<tr>{''.join(cell('td', i, v) for i, v in enumerate(row))}</tr>" for row in rows)
     wide = ' class="wide"' if len(headers) > 6 else ""
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
+    # What scrolls by keyboard has a name for those who do not see it.
+    name = caption or ", ".join(str(h) for h in headers if h)
     return Markup(
-        f'<div class="scroll" tabindex="0"><table{wide}>{title}<thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(name)}">'
+        f"<table{wide}>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 

@@ -6,8 +6,8 @@ CSS = """
 :root{color-scheme:light dark;--bg:#fbfaf8;--fg:#22262b;--soft:#666d76;--line:#dedbd5;--card:#fff;--code:#f1efea;
 --good:#1e6b3a;--goodbg:#e2f2e6;--warn:#7a4d00;--warnbg:#fdf0d2;--bad:#a32020;--badbg:#fbe4e2;--plainbg:#eceae6;
 --a:#35618e;--b:#c9682b;--c:#5b8a3c;--d:#8156a0;--e:#8a7a2c;--f:#3f8a8a;--grid:#e6e3dd}
-@media (prefers-color-scheme:dark){:root{--bg:#16181b;--fg:#e6e4e0;--soft:#a0a5ac;--line:#34383d;--card:#1e2125;
---code:#24282d;--good:#8fd6a5;--goodbg:#1d3526;--warn:#f0c36a;--warnbg:#3a2e14;--bad:#f79a92;--badbg:#42201e;
+@media screen and (prefers-color-scheme:dark){:root{--bg:#16181b;--fg:#e6e4e0;--soft:#a0a5ac;--line:#34383d;
+--card:#1e2125;--code:#24282d;--good:#8fd6a5;--goodbg:#1d3526;--warn:#f0c36a;--warnbg:#3a2e14;--bad:#f79a92;--badbg:#42201e;
 --plainbg:#2c3035;--a:#7fb0e0;--b:#e89a62;--c:#9cc97a;--d:#c09ade;--e:#d3c26a;--f:#7cc8c8;--grid:#2d3136}}
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%}
@@ -65,6 +65,6 @@ a{color:var(--a)}
 textarea,button{font:inherit;color:inherit;background:var(--card);border:1px solid var(--line);border-radius:.4rem;
 padding:.5rem .8rem} textarea{width:100%;max-width:46rem} button{cursor:pointer;font-weight:600}
 @media (max-width:34rem){main,footer{padding:.9rem} h1{font-size:1.4rem} dl{grid-template-columns:1fr}
-dd{margin-bottom:.4rem}}
-@media print{body{background:#fff} figure,.card{break-inside:avoid} .scroll{overflow:visible}}
+dd{margin-bottom:.4rem} svg text{font-size:15px} figure{padding:.5rem}}
+@media print{:root{color-scheme:light} body{background:#fff} figure,.card{break-inside:avoid} .scroll{overflow:visible}}
 """

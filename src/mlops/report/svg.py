@@ -1,4 +1,4 @@
-"""Figures as inline SVG: bars, two distributions side by side, lines and curves.
+"""Figures as inline SVG: bars, two distributions side by side, lines and curves, a table of colours.
 
 Every function returns a ``<figure>`` with a caption and an ``<svg role="img">`` that has a title and a
 description, so that a screen reader gets the numbers that the eye sees. Numbers that are not finite, and
@@ -16,6 +16,12 @@ from mlops.report.markup import Markup, escape, number
 
 WIDTH = 460
 SERIES = 6
+#: Width that a letter may take: phones show text larger than the rest of a figure (the style sheet says how much).
+LETTER = 8.2
+#: Letters of a name beside its row.
+NAME = 22
+#: Columns of cells that a figure of :func:`heat` has at most; of more windows the worst in each stand for all.
+CELLS = 96
 
 Number = float | int | None
 Point = tuple[float, Number]
@@ -66,7 +72,7 @@ def bars(
     finite = [v for v in known if v is not None]
     extent = [0.0, *finite] + ([threshold] if threshold is not None else [])
     marks = ticks(min(extent), max(extent), 4)
-    left = min(190, 12 + 7 * max((min(len(str(s)), 26) for s in labels), default=4))
+    left = _margin(labels)
     row, top, bottom = 26, 8, 34
     height = top + row * max(1, len(labels)) + bottom
     to_x = _scale(marks[0], marks[-1], left, WIDTH - 58)
@@ -75,7 +81,7 @@ def bars(
     zero = to_x(0.0)
     for i, (label, value) in enumerate(zip(labels, known, strict=True)):
         y = top + i * row
-        parts.append(f'<text class="t0" x="{left - 8}" y="{y + 17}" text-anchor="end">{_short(label, 26)}</text>')
+        parts.append(f'<text class="t0" x="{left - 8}" y="{y + 17}" text-anchor="end">{_short(label, NAME)}</text>')
         if value is None:
             parts.append(f'<text x="{_n(zero + 5)}" y="{y + 17}">-</text>')
             continue
@@ -117,7 +123,9 @@ def grouped_bars(
     for name, values in series:
         if len(values) != len(labels):
             raise ValueError(f"grouped_bars: series {name!r} has {len(values)} values for {len(labels)} labels")
-    left, top, bottom, height = 52, 24, 46 if x_label else 28, 250
+    legend, rows = _legend([name for name, _ in series], y_label)
+    left, top, bottom = 52, 24 + 18 * rows, 46 if x_label else 28
+    height = 226 + top
     known = [(name, [_finite(v) for v in values]) for name, values in series]
     highest = max((v for _, values in known for v in values if v is not None), default=1.0) or 1.0
     marks = ticks(0.0, highest, 4)
@@ -137,14 +145,14 @@ def grouped_bars(
                 f'height="{_n(height - bottom - y)}"/>'
             )
     longest = max((len(str(label)) for label in labels), default=1)
-    every = max(1, math.ceil(min(longest, 12) * 6.6 / slot))
+    every = max(1, math.ceil(min(longest, 12) * LETTER / slot))
     for i in range(0, len(labels), every):
         x = left + (i + 0.5) * slot
         parts.append(
             f'<text x="{_n(x)}" y="{height - bottom + 16}" text-anchor="middle">{_short(labels[i], 12)}</text>'
         )
     parts += _labels(x_label, y_label, left, height)
-    parts.append(_legend([name for name, _ in series], left))
+    parts.append(legend)
     description = "; ".join(
         f"{name}: " + ", ".join(f"{label} {number(v, 3)}" for label, v in zip(labels, values, strict=True) if v)
         for name, values in known
@@ -184,6 +192,56 @@ def lines(
     )
 
 
+def heat(
+    labels: Sequence[str],
+    times: Sequence[float],
+    values: Sequence[Sequence[Number]],
+    *,
+    title: str,
+    x_format: Callable[[float], str],
+    note: object = "",
+) -> Markup:
+    """A row a label, a cell a time: the darker the nearer to 1, in the colour of a problem from 1 on.
+
+    Parameters
+    ----------
+    times : in order; the first and the last are written.
+    values : a row a label, of the length of ``times``, as multiples of a threshold; ``None`` is drawn as a gap.
+    """
+    if len(values) != len(labels) or any(len(row) != len(times) for row in values):
+        raise ValueError(f"heat: values must be {len(labels)} rows of {len(times)}")
+    left, top, line = _margin(labels), 8, 24
+    bottom = top + line * len(labels)
+    each = max(1, -(-len(times) // CELLS))
+    groups = [range(i, min(i + each, len(times))) for i in range(0, len(times), each)]
+    slot = (WIDTH - 8 - left) / max(1, len(groups))
+    parts, said = [], []
+    for r, (label, row) in enumerate(zip(labels, values, strict=True)):
+        y = top + r * line
+        parts.append(f'<text class="t0" x="{_n(left - 8)}" y="{y + 16}" text-anchor="end">{_short(label, NAME)}</text>')
+        known = [_finite(v) for v in row]
+        for g, group in enumerate(groups):
+            found = [v for v in (known[i] for i in group) if v is not None]
+            if not found:
+                continue
+            worst, x = max(found), left + g * slot
+            colour = "hot" if worst >= 1 else "s0"
+            strength = 0.6 + 0.4 * min(1.0, (worst - 1) / 2) if worst >= 1 else 0.06 + 0.5 * max(0.0, worst)
+            parts.append(
+                f'<rect class="{colour}" fill-opacity="{strength:.2f}" x="{_n(x)}" y="{y + 2}" '
+                f'width="{_n(max(0.5, slot - (1 if slot > 4 else 0)))}" height="{line - 4}"/>'
+            )
+        over = [times[i] for i, v in enumerate(known) if v is not None and v >= 1]
+        highest = max((v for v in known if v is not None), default=None)
+        told = f"at or above 1 {len(over)} times, first {x_format(over[0])}" if over else "never at 1"
+        said.append(f"{label}: {told}, at most {number(highest, 3)}" if highest is not None else f"{label}: no values")
+    if times:
+        parts.append(f'<text x="{_n(left)}" y="{bottom + 18}">{escape(x_format(times[0]))}</text>')
+    if len(times) > 1:
+        parts.append(f'<text x="{WIDTH - 8}" y="{bottom + 18}" text-anchor="end">{escape(x_format(times[-1]))}</text>')
+    return _figure(title, "; ".join(said), bottom + 28, parts, note=note)
+
+
 def curve(
     points: Sequence[Point],
     *,
@@ -220,7 +278,9 @@ def _plot(
     diagonal: bool,
     note: object,
 ) -> Markup:
-    left, top, bottom, height = 58, 24, 46 if x_label else 28, 260
+    legend, rows = _legend([name for name, _ in series], y_label) if len(series) > 1 else ("", 0)
+    left, top, bottom = 58, 24 + 18 * rows, 46 if x_label else 28
+    height = 236 + top
     known = [(name, [(float(x), _finite(y)) for x, y in points if math.isfinite(x)]) for name, points in series]
     xs = [x for _, points in known for x, _ in points]
     ys = [y for _, points in known for _, y in points if y is not None] + [y for _, y in thresholds]
@@ -237,10 +297,10 @@ def _plot(
     parts = [_horizontal_grid(y_marks, to_y, left, WIDTH - 8)]
     x_marks = [t for t in ticks(x_low, x_high, 4) if x_low - 1e-12 <= t <= x_high + 1e-12] or [x_low]
     for mark in x_marks:
-        parts.append(
-            f'<text x="{_n(to_x(mark))}" y="{height - bottom + 16}" text-anchor="middle">'
-            f"{escape(x_format(mark))}</text>"
-        )
+        text = x_format(mark)
+        half = LETTER * len(text) / 2  # a label at the edge stays inside the figure
+        x = min(max(to_x(mark), half), WIDTH - 2 - half)
+        parts.append(f'<text x="{_n(x)}" y="{height - bottom + 16}" text-anchor="middle">{escape(text)}</text>')
     if diagonal and xs:
         parts.append(
             f'<line class="diagonal" x1="{_n(to_x(x_low))}" y1="{_n(to_y(x_low))}" '
@@ -262,8 +322,7 @@ def _plot(
                 path = " ".join(f"{_n(to_x(x))},{_n(to_y(y0))}" for x, y0 in run)
                 parts.append(f'<polyline class="line l{s % SERIES}" points="{path}"/>')
     parts += _labels(x_label, y_label, left, height)
-    if len(series) > 1:
-        parts.append(_legend([name for name, _ in series], left))
+    parts.append(legend)
     return _figure(title, _describe(known, x_format), height, parts, note=note)
 
 
@@ -340,19 +399,28 @@ def _labels(x_label: str, y_label: str, left: float, height: float) -> list[str]
     ]
 
 
-def _legend(names: Sequence[str], left: float) -> str:
-    """Names of the series, in one row from the right edge leftwards."""
-    parts, x = [], float(WIDTH - 8)
-    for s in reversed(range(len(names))):
-        text = str(names[s])[:18]
-        x -= 6.8 * len(text) + 18
-        if x < left:
-            break
+def _legend(names: Sequence[str], y_label: str) -> tuple[str, int]:
+    """Names of all series, and how many rows of their own they need: none where they fit beside ``y_label``."""
+    texts = [str(name)[:40] for name in names]
+    widths = [LETTER * len(text) + 24 for text in texts]
+    x, y, rows = WIDTH - 8 - sum(widths), 12, 0
+    if x < LETTER * len(y_label) + 12:
+        x, y, rows = 8.0, 30, 1
+    parts = []
+    for s, (text, width) in enumerate(zip(texts, widths, strict=True)):
+        if rows and x > 8 and x + width > WIDTH - 8:
+            x, y, rows = 8.0, y + 18, rows + 1
         parts.append(
-            f'<rect class="s{s % SERIES}" x="{_n(x)}" y="3" width="10" height="10" rx="2"/>'
-            f'<text x="{_n(x + 14)}" y="12">{escape(text)}</text>'
+            f'<rect class="s{s % SERIES}" x="{_n(x)}" y="{y - 9}" width="10" height="10" rx="2"/>'
+            f'<text x="{_n(x + 14)}" y="{y}">{escape(text)}</text>'
         )
-    return "".join(parts)
+        x += width
+    return "".join(parts), rows
+
+
+def _margin(labels: Sequence[str]) -> float:
+    """Room for the names of rows."""
+    return 14 + LETTER * max((min(len(str(label)), NAME) for label in labels), default=4)
 
 
 def _figure(title: str, description: str, height: float, parts: Sequence[str], *, note: object) -> Markup:

@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.skipif(program() is None, reason="no Chromium or Chrome is installed"),
 ]
 ROOT = Path(__file__).parents[3]
-PHONE, DESK = 390, 1280
+PHONE, DESK = 360, 1280
 LONG = "a_column_with_a_very_long_name_that_has_no_place_to_break_whatever_the_browser_does_" * 2
 
 
@@ -48,8 +48,10 @@ def drift() -> str:
     from tests.unit.drift.test_drift_check import MODEL, World
 
     world = World()
-    world.capture(300, shift=0.8)
-    world.check.window(MODEL)
+    for day in range(4):
+        world.capture(300, shift=0.3 * day, seed=day + 2)
+        world.check.window(MODEL)
+        world.clock.forward(hours=24)
     return newest(world.data, "reports/drift/")
 
 

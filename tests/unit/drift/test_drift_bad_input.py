@@ -54,7 +54,8 @@ def test_no_number_in_a_report_is_nan(train, now, repeat, method, lost):
     verdict = decide(baseline, counts, policy)
     json.dumps([verdict.to_dict(), verdict.effects(10), counts.to_dict(), baseline.to_dict()], allow_nan=False)
     outcome = {"model": "m", "check_id": "c", "status": verdict.status, "share": verdict.share,
-               "explanation": verdict.explanation, "effects": verdict.effects(10)}  # fmt: skip
+               "explanation": verdict.explanation, "effects": verdict.effects(10),
+               "time": "2026-03-02T12:00:00+00:00"}  # fmt: skip
     page = report.page(outcome, verdict, baseline, counts, what="rows", history=[outcome])
     assert "nan" not in page.lower().replace("nannyml", "")
     assert (verdict.status == "insufficient") == (counts.rows < 2 or baseline.counts.rows < 2)

@@ -55,7 +55,7 @@ def test_a_history_is_a_timeline_with_the_debounce_in_order_of_time(world):
         ("ok", False), ("drift", False), ("insufficient", False), ("ok", False), ("drift", False), ("drift", True),
     ]  # fmt: skip
     page = world.data.get(answer["report_key"]).decode()
-    assert "Per feature" in page
+    assert "Every column, window by window" in page
     assert "radius" in page
     assert [e.action for e in world.ledger.entries()] == ["drift.backfilled"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
@@ -107,7 +108,7 @@ def test_both_themes_and_phones_are_styled():
     assert "prefers-color-scheme:dark" in CSS
     assert "max-width:34rem" in CSS
     assert 'name="viewport"' in html.page("t", "s", [])
-    light, dark = CSS.split("@media (prefers-color-scheme:dark)")[:2]
+    light, dark = CSS.split("@media screen and (prefers-color-scheme:dark)")[:2]
     for name in re.findall(r"(--[a-z]+):", light):
         assert f"{name}:" in dark, f"{name} has no dark value"
 
@@ -175,6 +176,29 @@ def test_any_numbers_make_a_valid_drawing(points, values):
     ):
         for coordinate in re.findall(r'[ "](?:x|y|x1|x2|y1|y2|width|height|cx|cy)="([^"]+)"', markup):
             assert abs(float(coordinate)) < 1e5
+
+
+def test_every_series_has_its_name_in_the_legend():
+    names = [f"a column with quite a long name {i}" for i in range(6)]
+    figure = svg.lines([(n, [(0.0, 1.0), (1.0, 2.0)]) for n in names], title="t", y_label="effect")
+    assert all(f">{name}</text>" in figure for name in names)
+    rows = {float(y) for y in re.findall(r'<rect [^>]* y="([\d.]+)" width="10"', figure)}
+    assert len(rows) == 6
+
+
+def test_a_table_of_colours_says_when_a_row_was_over_and_groups_what_is_too_narrow():
+    values = [[0.5, 1.5, None], [0.0, 0.2, 0.9]]
+    figure = svg.heat(["hot", "calm"], [0.0, 1.0, 2.0], values, title="t", x_format=lambda v: f"day {v:g}")
+    assert "hot: at or above 1 1 times, first day 1, at most 1.5; calm: never at 1, at most 0.9" in figure
+    assert (figure.count('class="hot"'), figure.count('class="s0"')) == (1, 4)
+    many = [[0.1] * 1_000]
+    many[0][577] = 3.0
+    figure = svg.heat(["x"], [float(i) for i in range(1_000)], many, title="t", x_format=str)
+    assert figure.count("<rect") <= svg.CELLS
+    assert figure.count('class="hot"') == 1
+    assert "no values" in svg.heat(["x"], [0.0], [[math.nan]], title="t", x_format=str)
+    with pytest.raises(ValueError, match="1 rows of 2"):
+        svg.heat(["x"], [0.0, 1.0], [[1.0]], title="t", x_format=str)
 
 
 def test_lengths_must_agree():
