@@ -240,7 +240,7 @@ def _checked(contract: Path, file: Path) -> tuple[Any, bytes | None, Any]:
 
     loaded, recipe = resolve(load(contract), contract.parent)
     with tempfile.TemporaryDirectory() as work:
-        checked = validate_file(file, loaded, Path(work))
+        checked = validate_file(file, loaded, Path(work), suspect=True)
         if isinstance(checked, Rejection):
             raise MlopsError(checked.message, code=checked.code)
         if checked.rejection is not None:

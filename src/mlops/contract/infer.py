@@ -82,7 +82,7 @@ def infer(
     fmt = file or FileFormat()
     with tempfile.TemporaryDirectory(prefix="infer-") as folder:
         try:
-            table = open_table(path, fmt, MAX_BYTES, Path(folder), expected=(), guess_encoding=True)
+            table = open_table(path, fmt, MAX_BYTES, Path(folder), guess_encoding=True, suspect=True)
             frame = read_through(table, _whole)
         except UnreadableError as error:
             raise ContractError(f"{path.name}: {error.rejection.message}", code=error.rejection.code) from error

@@ -60,7 +60,8 @@ _KINDS = "CSV, JSON Lines or Parquet, plain or packed with gzip or zstd"
 
 @dataclass(frozen=True, slots=True)
 class PlainFile:
-    """A file ready to be read: Parquet, or text in UTF-8 without a byte-order mark."""
+    """A file ready to be read: Parquet, or text in UTF-8 without a byte-order mark. Whether plain CSV is UTF-8 to its
+    end is seen while it is read, which saves a reading of its own."""
 
     path: Path
     kind: Kind
@@ -234,6 +235,8 @@ def _to_utf8(
     if encoding not in ("utf-16", "utf-32", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
         _check_text(head)
     if encoding in ("utf-8", "ascii"):
+        if not guess_encoding and _text_kind(head.decode("utf-8", errors="ignore")) == "csv":
+            return path, "utf-8", ()  # the reader of CSV looks at every byte; see require_utf8
         failed = _transcode(path, "utf-8", None)
         if failed is None:
             return path, "utf-8", ()
@@ -247,6 +250,19 @@ def _to_utf8(
     if failed is not None:
         raise UnreadableError(failed)
     return target, encoding, ()
+
+
+def require_utf8(path: Path) -> None:
+    """Read a file whose reader met bytes that are no UTF-8.
+
+    Raises
+    ------
+    UnreadableError
+        naming the first line with such bytes.
+    """
+    failed = _transcode(path, "utf-8", None)
+    if failed is not None:
+        raise UnreadableError(failed)
 
 
 def _codec(name: str | None) -> str | None:

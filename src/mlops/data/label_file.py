@@ -32,7 +32,8 @@ def canonical(path: Path, contract: Contract) -> tuple[bytes, int]:
     wanted = [contract.target.name, INFERENCE_ID, *contract.key, contract.timestamp or TIME]
     with tempfile.TemporaryDirectory(prefix="labels-") as folder:
         try:
-            table = open_table(path, contract.file, contract.checks.max_bytes, Path(folder), expected=wanted)
+            limit = contract.checks.max_bytes
+            table = open_table(path, contract.file, limit, Path(folder), expected=wanted, suspect=True)
             _require(table, contract)
             columns = [name for name in wanted if name in table.names]
             lines = read_through(table, lambda t: list(_lines(t, columns, contract)))

@@ -21,7 +21,8 @@ def check_file(path: str | Path, contract: Contract) -> dict[str, Any]:
     what the data set has already is not known here.
     """
     with tempfile.TemporaryDirectory(prefix="check-") as folder:
-        checked = validate_file(Path(path), contract, Path(folder))
+        # A damaged Parquet file may end the process that reads it; here that is the person's own.
+        checked = validate_file(Path(path), contract, Path(folder), suspect=True)
     if isinstance(checked, Rejection):
         rows = dict.fromkeys(("read", "accepted", "quarantined", "new"), 0)
         return {"status": "rejected", "rows": rows, "reasons": [checked.to_dict()], "findings": [], "notes": []}

@@ -24,7 +24,7 @@ import polars as pl
 from mlops.contract import FileFormat
 from mlops.data import csv_dialect
 from mlops.data.csv_dialect import Dialect
-from mlops.data.files import CHUNK, HEAD, Kind, PlainFile, encrypted_parquet, prepare
+from mlops.data.files import CHUNK, HEAD, Kind, PlainFile, encrypted_parquet, prepare, require_utf8
 from mlops.data.outcome import MalformedError, Rejection, TextNeededError, UnreadableError
 
 #: Names of the columns that a batch has beside the file's own. No header can hold a NUL.
@@ -107,7 +107,8 @@ def open_table(
     expected : the contract's columns.
     optional : those of them that rows of JSON Lines may leave out.
     work, guess_encoding : see :func:`mlops.data.files.prepare`.
-    suspect : a process has ended while it read this file: another one reads Parquet to its end first.
+    suspect : another process reads Parquet to its end first. In a function when one has ended while it read this file;
+        always where this process is a person's own and nobody would try again.
 
     Raises
     ------
@@ -122,9 +123,13 @@ def open_table(
         return Table(file, names, notes=file.notes)
     if file.kind == "jsonl":
         return Table(file, _json_names(file.path, expected, optional), notes=file.notes)
-    with file.path.open(encoding="utf-8", newline="") as source:
-        head = source.read(HEAD)
-        complete = not source.read(1)
+    try:
+        with file.path.open(encoding="utf-8", newline="") as source:
+            head = source.read(HEAD)
+            complete = not source.read(1)
+    except UnicodeDecodeError:
+        require_utf8(file.path)
+        raise
     dialect = csv_dialect.find(head, fmt, expected, complete=complete)
     return Table(file, dialect.names, dialect, notes=file.notes)
 
@@ -172,7 +177,7 @@ def _csv_batches(table: Table) -> Iterator[pl.DataFrame]:
         extra_columns="ignore",
     )
     short: pl.Series | None = None
-    for frame in _fast(lazy, TextNeededError if numbers else MalformedError):
+    for frame in _fast(lazy, table.file.path, TextNeededError if numbers else MalformedError):
         batch = frame.rename(dict(zip(inner, table.names, strict=True)))
         # A line with nothing in it is a row of nulls; so is a line of delimiters, which says as little.
         batch = batch.filter(~pl.all_horizontal(pl.exclude(ROW).is_null()))
@@ -184,12 +189,14 @@ def _csv_batches(table: Table) -> Iterator[pl.DataFrame]:
         yield _batch(batch.with_columns(problem.alias(PROBLEM)), table.names)
 
 
-def _fast(lazy: pl.LazyFrame, failure: type[Exception] = MalformedError) -> Iterator[pl.DataFrame]:
+def _fast(lazy: pl.LazyFrame, path: Path, failure: type[Exception] = MalformedError) -> Iterator[pl.DataFrame]:
     batches = lazy.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
     while True:
         try:
             batch = next(batches, None)
         except pl.exceptions.ComputeError as error:
+            if "utf-8" in str(error).lower():
+                require_utf8(path)
             raise failure from error
         if batch is None:
             return
@@ -222,7 +229,7 @@ def _short_records(table: Table) -> pl.Series:
     found: list[pl.Series] = []
     rows, quotes = 0, 0
     rest = pl.DataFrame(schema={ROW: pl.Int64, "cells": pl.Int64, "size": pl.Int64})
-    for batch in counted.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
+    for batch in _fast(counted, table.file.path):
         before = batch["quotes"].cum_sum().shift(1, fill_value=0) + quotes
         numbers = ((before % 2) == 0).cum_sum().cast(pl.Int64) + rows
         joined = pl.concat([rest, batch.select(numbers.alias(ROW), "cells", "size")])
@@ -300,10 +307,14 @@ def _parsed_lines(
 
 
 def _lines(path: Path, skip: int) -> Iterator[str]:
-    with path.open(encoding="utf-8", newline=None, buffering=CHUNK) as source:
-        for number, line in enumerate(source):
-            if number >= skip:
-                yield line.rstrip("\n")
+    try:
+        with path.open(encoding="utf-8", newline=None, buffering=CHUNK) as source:
+            for number, line in enumerate(source):
+                if number >= skip:
+                    yield line.rstrip("\n")
+    except UnicodeDecodeError:
+        require_utf8(path)
+        raise
 
 
 def _from_rows(rows: list[tuple[Any, ...]], names: Sequence[str]) -> pl.DataFrame:
@@ -342,7 +353,7 @@ def _json_names(path: Path, expected: Sequence[str], optional: Sequence[str]) ->
 def _json_batches(table: Table) -> Iterator[pl.DataFrame]:
     schema = dict.fromkeys(table.names, pl.String)
     lazy = pl.scan_ndjson(table.file.path, schema=schema, row_index_name=ROW, row_index_offset=1)
-    for frame in _fast(lazy):
+    for frame in _fast(lazy, table.file.path):
         yield _batch(frame, table.names)
 
 
@@ -383,8 +394,8 @@ def _let_a_child_read(path: Path) -> None:
     Polars believes the sizes that Parquet declares. Where damage made one huge, the allocation fails, and Rust then
     aborts the process: there is no exception to catch. Such sizes stand in the footer, in each page's header and,
     as lengths of runs and texts, inside the compressed pages, so only reading the file finds them all. To read every
-    file twice would double the time of sound ones. So a file is read plainly first, and in a child only once a process
-    has ended over it; whatever the child can tell as an exception, the plain reading then tells again.
+    file twice would double the time of sound ones. So a function reads it plainly first, and in a child only once a
+    process has ended over it; whatever the child can tell as an exception, the plain reading then tells again.
     """
     try:
         ended = subprocess.run(  # noqa: S603 - this interpreter, and a path that this program made

@@ -17,10 +17,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlops.contract import FileFormat
+from mlops.contract import Contract, FileFormat, Target
+from mlops.contract.evolve import propose
+from mlops.contract.infer import infer
 from mlops.data import reading
+from mlops.data.label_file import canonical
+from mlops.data.local import check_file
 from mlops.data.outcome import Rejection, UnreadableError
 from mlops.data.reading import LINE, PROBLEM, ROW, Table, open_table, read_through
+from mlops.errors import MlopsError
+from mlops.features.spec import Feature
 from tests.rows import FATAL_PARQUET
 
 MAX = 10_000_000
@@ -318,7 +324,9 @@ def spoiled(damage: dict[int, int]) -> bytes:
 FIRST_ATTEMPTS = """
 import sys
 from pathlib import Path
-from mlops.contract import FileFormat
+from mlops.contract import Contract, FileFormat, Target
+from mlops.contract.evolve import propose
+from mlops.contract.infer import infer
 from mlops.data.outcome import UnreadableError
 from mlops.data.reading import open_table
 for name in sys.argv[1:]:
@@ -399,3 +407,32 @@ def test_a_panic_of_the_reader_is_damage_too(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(UnreadableError) as caught:
         rows(table)
     assert caught.value.rejection.code == "damaged"
+
+
+@pytest.mark.parametrize(
+    "line", [b"1,\xe9", b"\xe9,x", b"1,x,\xe9", b"1\n\xe9,x", b'1,"\xe9"', b'1,"x\n\xe9"', b'1,"x"y\n2,\xe9']
+)
+def test_bytes_that_are_no_utf8_are_named_by_their_line_wherever_they_are(tmp_path: Path, line: bytes) -> None:
+    start = b"n,t\n" + b"12,x\n" * 20_000
+    path = tmp_path / "rows.csv"
+    path.write_bytes(start + line + b"\n5,y\n")
+    table = open_table(path, FileFormat(), 10**9, tmp_path)
+    number = 20_002 + line[: line.index(b"\xe9")].count(b"\n")
+    with pytest.raises(UnreadableError, match=f"first in line {number}") as caught:
+        read_through(table, lambda t: [*t.batches()], ["n"])
+    assert caught.value.rejection.code == "bad_encoding"
+
+
+def test_a_persons_own_process_outlives_such_a_file(tmp_path: Path) -> None:
+    """Where nobody would try again, a child reads first: ``mlops check``, ``init``, ``contract diff``, labels."""
+    contract = Contract("m", "regression", Target("n"), (Feature("c", "number"),))
+    (reason,) = check_file(FATAL_PARQUET, contract)["reasons"]
+    assert (reason["code"], "SIGABRT" in reason["message"]) == ("damaged", True)
+    for asked in (
+        lambda: infer(FATAL_PARQUET, target="n"),
+        lambda: propose(contract, FATAL_PARQUET),
+        lambda: canonical(FATAL_PARQUET, contract),
+    ):
+        with pytest.raises(MlopsError, match="damaged") as caught:
+            asked()
+        assert caught.value.code == "damaged"
