@@ -36,12 +36,14 @@ def diff(
     """Show what a contract would have to say for a data file to keep it.
 
     New, gone and renamed columns, new categories and classes, wider ranges, missing values, another type. Only rules
-    that the file breaks are touched, and nothing is written without `--accept`. Read it first: a file that breaks a
-    contract may be wrong. Needs no stack. Exit code 1 when something differs and was not accepted.
+    that the file breaks are touched, and nothing is written without `--accept`, which keeps comments and layout. Read
+    it first: a file that breaks a contract may be wrong. Needs no stack. Exit code 1 when something differs and was not
+    accepted.
 
     Example: `mlops contract diff models/churn.yaml march.csv --accept`
     """
     from mlops.contract.evolve import propose, written_diff
+    from mlops.contract.patching import patched
     from mlops.contract.source import dump
 
     current = session(context)
@@ -50,8 +52,10 @@ def diff(
     proposal = propose(before, data)
     lines = written_diff(before, proposal.contract)
     written = accept and bool(proposal.changes)
+    kept: str | None = None
     if written:
-        file.write_text(dump(proposal.contract), encoding="utf-8")
+        kept = patched(file.read_text(encoding="utf-8"), before, proposal.contract)
+        file.write_text(dump(proposal.contract) if kept is None else kept, encoding="utf-8")
     current.out.result(
         {
             "contract": before.name,
@@ -72,6 +76,10 @@ def diff(
     if proposal.breaking:
         current.out.say("\nwith these columns the next upload begins a new data set")
     if written:
+        if kept is None:
+            current.out.say(
+                "\nits comments could not be kept: the file's layout does not show where the change belongs"
+            )
         current.out.say(f"\nwritten: {file}\nnext:    mlops push {file}")
         return 0
     current.out.say(f"\nnothing was written; --accept writes {file}")

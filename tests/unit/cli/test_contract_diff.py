@@ -32,9 +32,11 @@ def test_nothing_is_written_until_it_is_accepted(capsys: pytest.CaptureFixture[s
     assert "'plan' has 1 new categories: team" in shown
     assert "categories: [basic, pro, team]" in shown
     assert Path("models/shop.yaml").read_text() == before
+    Path("models/shop.yaml").write_text(before.replace("features:\n", "features:  # agreed with Ada\n"))
     assert run(["--json", "contract", "diff", "models/shop.yaml", "new.csv", "--accept"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["accepted"], told["new_data_set"]) == (True, False)
+    assert "features:  # agreed with Ada\n" in Path("models/shop.yaml").read_text()
     contract = load("models/shop.yaml")
     assert contract.digest() == told["digest"]
     assert check_file("new.csv", contract)["status"] != "rejected"
