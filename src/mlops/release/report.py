@@ -28,7 +28,7 @@ def told(state: Mapping[str, Any]) -> str:
     text = f"{step['name']}: {seen['rows']} records compared, {seen['errors']} failed"
     labelled = state["realised"]["rows"]
     text += f", {labelled} labelled" if labelled else ""
-    noted = [rule["text"] for rule in state["rules"] if rule["result"] in ("warning", "breach")]
+    noted = [rule["text"] for rule in state["rules"] if rule["result"] in ("warning", "over", "breach")]
     return "; ".join([text, *noted])
 
 
@@ -104,6 +104,7 @@ def _method() -> Markup:
         "Both versions answered every request. A breach: the lower bound is above what is allowed, and the release "
         "goes back. The bounds hold at all looks at once with 98%, so looking often fools nobody. Prediction drift is "
         "the distance between the two distributions of answers; a loss is the Brier score or the absolute error, told "
-        "as an increase over the champion's. What has no limit is only told."
+        "as an increase over the champion's. Over: the estimate is above what is allowed, and not surely so; the step "
+        "waits for more. What has no limit is only told."
     )
     return html.section("How this is decided", text)

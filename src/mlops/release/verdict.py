@@ -83,9 +83,11 @@ class Rule:
         return self.bound is None or self.upper <= self.bound
 
     def to_dict(self) -> dict[str, Any]:
-        """For people and for the ledger: numbers of four digits, None for what is not finite."""
+        """For people and for the ledger: numbers of four digits, None for what is not finite. ``over``: the estimate is
+        above what is allowed, and not surely so."""
         numbers = {name: _short(getattr(self, name)) for name in ("value", "lower", "upper", "bound", "warn")}
-        told = "breach" if self.breached else "warning" if self.warned else "ok" if self.enough else "too few"
+        results = {"breach": self.breached, "too few": not self.enough, "over": not self.within, "warning": self.warned}
+        told = next((result for result, is_so in results.items() if is_so), "ok")
         return {"name": self.name, "result": told, **numbers, "text": self.text}
 
 
@@ -231,7 +233,7 @@ def _latency(evidence: Evidence, contract: Release) -> Rule:
 
 def _drift(evidence: Evidence, contract: Release, cells: Cells) -> Rule:
     found = distance(cells, evidence.up, evidence.down, evidence.rows, ALPHA)
-    text = f"answers are distributed {found.value:.3f} from the champion's over {evidence.rows} records"
+    text = f"the answers' distribution is {found.value:.3f} away from the champion's over {evidence.rows} records"
     return Rule(
         "prediction_drift", found.value, found.lower, found.upper, contract.max_prediction_drift, text,
         warn=contract.warn_prediction_drift, enough=evidence.rows >= contract.min_requests, at_fault=False,

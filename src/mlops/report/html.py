@@ -39,7 +39,7 @@ TONES = {
     "warn": "warn", "warning": "warn", "partial": "warn", "insufficient": "warn", "needs_approval": "warn",
     "unconfirmed": "warn", "waiting": "warn", "skipped": "warn", "estimated": "warn", "duplicate": "warn",
     "bad": "bad", "drift": "bad", "rejected": "bad", "failed": "bad", "error": "bad", "rolled_back": "bad",
-    "over_budget": "bad", "no": "bad", "quarantined": "bad", "aborted": "bad",
+    "over_budget": "bad", "no": "bad", "quarantined": "bad", "aborted": "bad", "breach": "bad", "over": "warn",
 }  # fmt: skip
 
 

@@ -94,6 +94,17 @@ def evaluation() -> str:
     return page
 
 
+def release() -> str:
+    from dataclasses import replace
+
+    from tests.unit.release.test_release_quality import Labelled
+
+    labelled = Labelled()
+    state = replace(labelled.world.start("b"), reason=LONG)
+    list(labelled.world.walk(state, labelled.traffic([0.7, 0.3], late=True)))
+    return newest(labelled.world.data, "reports/release/")
+
+
 def cost() -> str:
     from mlops.cost.billing import NoBilling
     from mlops.cost.money import decimal
@@ -139,7 +150,7 @@ def newest(objects: MemoryObjects, prefix: str) -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
-    "ingest": ingest, "drift": drift, "quality": quality, "evaluation": evaluation, "cost": cost,
+    "ingest": ingest, "drift": drift, "quality": quality, "evaluation": evaluation, "release": release, "cost": cost,
     "cost estimate": cost_estimate, "tuning": tuning, "drift history": drift_history,
 }  # fmt: skip
 

@@ -164,12 +164,13 @@ def test_scores_that_moved_without_another_label_stop_a_release_only_when_far_an
     assert seen.disagreements == 0
     found = verdict(seen, cells=cells)
     assert found.decision == "rollback"
-    assert "answers are distributed 0.400 from the champion's" in found.reasons[0]
+    assert "the answers' distribution is 0.400 away from the champion's" in found.reasons[0]
     drift = next(rule for rule in found.rules if rule.name == "prediction_drift")
     assert not drift.at_fault, "it may be what the version is for: it can be released again"
     assert verdict(moved(BINARY, pairs[:49])[1], cells=cells).decision == "continue"
     unsure = verdict(moved(BINARY, pairs[:60])[1], cells=cells)
     assert (unsure.decision, unsure.pending) == ("continue", ("prediction_drift",)), "the planned look holds it"
+    assert [r.to_dict()["result"] for r in unsure.rules if r.name == "prediction_drift"] == ["over"]
     generous = replace(RULES, max_prediction_drift=None)
     told = verdict(seen, generous, cells=cells)
     assert (told.decision, [r.name for r in told.rules if r.warned]) == ("advance", ["prediction_drift"])
@@ -322,6 +323,24 @@ def test_a_corrected_label_replaces_the_first_and_strangers_do_not_count() -> No
     assert second["champion"] == pytest.approx(first["champion"] - 0.01 + 0.81)
 
 
+def test_labels_of_other_classes_than_the_models_are_no_evidence() -> None:
+    """The contract's classes changed since both were trained: the position of a label means another class."""
+    labelled = Labelled()
+    contract = labelled.world.registry.contracts["iris"]
+    target = replace(contract.target, classes=("yes", "no"))
+    labelled.world.registry.put_contract(replace(contract, target=target))
+    answers = list(labelled.world.walk(labelled.world.start("b"), labelled.traffic([0.85, 0.15])))
+    assert answers[-1]["status"] == "promoted"
+    assert {a["realised"]["rows"] for a in answers if "realised" in a} == {0}
+
+
+def test_a_large_hold_out_set_is_sampled() -> None:
+    generator = np.random.default_rng(6)
+    scores = generator.dirichlet((1, 1), 50_000)
+    actual = (generator.random(50_000) < scores[:, 1]).astype(int)
+    assert json.loads(estimate_json(BINARY, table(50_000, generator), actual, scores, seed=1))["rows"] == 20_000
+
+
 def test_expected_losses_of_both_are_told_in_a_release() -> None:
     labelled = Labelled()
     for version, body in (("a", '"none", "curves": []'), ("b", '"none", "curves": []')):
@@ -345,7 +364,7 @@ def test_drift_alone_archives_and_the_line_for_people_says_why() -> None:
     assert version.state == "archived"
     last = next(a for a in reversed(answers) if a["status"] == "stopped")
     assert "records compared" in report.told(last)
-    assert "distributed" in report.told(last)
+    assert "away from the champion's" in report.told(last)
     assert report.told({}) == "waits for its turn"
 
 
