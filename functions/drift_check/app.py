@@ -9,7 +9,7 @@ from typing import Any
 from mlops.aws.events import EventBus
 from mlops.aws.ledger import DynamoLedger
 from mlops.aws.objects import S3Objects
-from mlops.aws.observe import metric, observed
+from mlops.aws.observe import metric, metric_of, observed
 from mlops.aws.registry import DynamoRegistry
 from mlops.drift.check import DriftCheck
 from mlops.drift.request import Dataset, Failed, Past, Plan, Timeline, Window, parse
@@ -40,6 +40,9 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         case Window(model_or_all, hours, until):
             results = service().windows(model_or_all, hours, until)
             metric("ModelsDrifted", sum(r.status == "drift" for r in results))
+            for checked in results:
+                if checked.status in ("ok", "drift"):  # a window with too few rows leaves a gap
+                    metric_of(checked.model, "DriftShare", checked.share)
             return {"results": [r.to_dict() for r in results]}
         case Plan(model, since, last, every):
             return service().plan(model, since, last, every)

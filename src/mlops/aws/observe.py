@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
 from mlops.aws.clients import error_code
 from mlops.errors import fault, hide_traces, where
@@ -34,6 +34,14 @@ def logger() -> Logger:
 def metric(name: str, value: float, unit: MetricUnit = MetricUnit.Count) -> None:
     """Add a metric to this invocation's embedded metrics. A custom metric costs money: keep them few."""
     _metrics.add_metric(name=name, unit=unit, value=value)
+
+
+def metric_of(model: str, name: str, value: float, unit: MetricUnit = MetricUnit.NoUnit) -> None:
+    """Print a metric of one model. Every model that has one costs as much as a metric: keep them fewer still."""
+    function = _metrics.default_dimensions.get("function", "")
+    dimensions = {"service": "mlops", "function": function, "model": model}
+    with single_metric(name=name, unit=unit, value=value, namespace=NAMESPACE, default_dimensions=dimensions):
+        pass
 
 
 def observed(service: str) -> Callable[[Handler], Handler]:

@@ -16,6 +16,8 @@ from mlops.cost.usage import HOURS_PER_MONTH, Quantity
 _FUNCTIONS = ("AWS::Serverless::Function", "AWS::Lambda::Function")
 _TABLES = ("AWS::DynamoDB::Table",)
 _SCHEDULES = ("Schedule", "ScheduleV2")
+#: Metrics of a scheduled run beside those that every function has: ModelsDrifted, and DriftShare of one model.
+_MORE_METRICS = {"drift_check": 2}
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Idle:
         return [
             f"at rest: {self.stored_gb} GB in buckets, {self.table_gb} GB in the table, {self.log_gb} GB of logs",
             f"a scheduled run takes {self.scheduled_seconds} s, writes {self.log_bytes_per_run} bytes of log and has "
-            f"{self.metrics_per_function} metric with data in its hour",
+            f"{self.metrics_per_function} metric with data in its hour; drift-check has one more, and one a model",
         ]
 
 
@@ -127,13 +129,14 @@ def _scheduled(template: Template, resource: Resource, event: Mapping[str, Any],
     basis = f"{expression}: {runs:.2f} runs a month"
     log_gb = runs * assume.log_bytes_per_run / Decimal(2**30)
     # A metric is charged by the hour with data: one run, one hour, but never more than the month has.
-    metric_months = min(runs, HOURS_PER_MONTH) / HOURS_PER_MONTH * assume.metrics_per_function
+    metrics = assume.metrics_per_function + _MORE_METRICS.get(name, 0)
+    metric_months = min(runs, HOURS_PER_MONTH) / HOURS_PER_MONTH * metrics
     found = [
         Quantity("lambda.requests", runs, name, basis),
         Quantity(compute_key(architecture), gb_seconds, name, f"{basis} x {memory} MB x {assume.scheduled_seconds} s"),
         Quantity("events.scheduler", runs, name, basis),
         Quantity("logs.ingested_gb", log_gb, name, f"{basis} x {assume.log_bytes_per_run} bytes"),
-        Quantity("cloudwatch.metrics", metric_months, name, f"{basis}, each one metric-hour"),
+        Quantity("cloudwatch.metrics", metric_months, name, f"{basis} x {metrics} metric-hours"),
     ]
     if properties.get("Tracing") == "Active":
         found.append(Quantity("xray.traces", runs, name, basis))

@@ -319,6 +319,23 @@ def test_the_window_events_are_handled(handled, name):
     assert (answer["model"], answer["status"]) == (MODEL, "ok")
 
 
+def test_every_model_with_rows_enough_has_its_share_as_a_metric(handled, capsys):
+    handled.capture(300, shift=0.8)
+    app.handler(event("window"), None)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
+    (of_model,) = [line for line in lines if "DriftShare" in line]
+    assert (of_model["model"], of_model["function"]) == (MODEL, "drift_check")
+    assert of_model["DriftShare"] == [pytest.approx(2 / 3)]
+    (told,) = of_model["_aws"]["CloudWatchMetrics"]
+    assert [sorted(names) for names in told["Dimensions"]] == [["function", "model", "service"]]
+    (whole,) = [line for line in lines if "ModelsDrifted" in line]
+    assert whole["ModelsDrifted"] == [1.0]
+    assert "model" not in whole
+    handled.clock.forward(hours=48)
+    app.handler(event("window"), None)  # no rows
+    assert "DriftShare" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
