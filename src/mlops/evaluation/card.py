@@ -134,12 +134,15 @@ def _observation(manifest: Manifest) -> str:
     return "; ".join(parts) or "nothing to note"
 
 
+_CALIBRATION = ("brier_before", "brier_after", "calibration_error_before", "calibration_error_after")
+
+
 def _training_metrics(manifest: Manifest) -> list[dict[str, Any]]:
     lineage = manifest.lineage
     found: dict[str, Any] = {f"rows {k}": v for k, v in (lineage.get("rows") or {}).items()}
     found["duration_seconds"] = lineage.get("duration_seconds")
     calibration = lineage.get("calibration") or {}
-    found |= {k: calibration.get(k) for k in ("brier_before", "brier_after")}
+    found |= {k: calibration.get(k) for k in _CALIBRATION}
     return [{"name": k, "value": v} for k, v in found.items() if _is_number(v)][:MOST_METRICS]
 
 

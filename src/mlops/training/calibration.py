@@ -22,6 +22,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.isotonic import isotonic_regression
 
+from mlops.evaluation.metrics import Task, calibration_error
+
 FloatArray = npt.NDArray[np.float64]
 
 KINDS = ("sigmoid", "isotonic")
@@ -75,12 +77,15 @@ class Calibrator:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was decided. ``before`` and ``after``: Brier scores on rows that neither model nor map had seen."""
+    """What was decided. ``before`` and ``after``: Brier scores on rows that neither model nor map had seen;
+    ``error_before`` and ``error_after``: expected calibration errors on the same rows."""
 
     calibrator: Calibrator | None
     reason: str
     before: float | None = None
     after: float | None = None
+    error_before: float | None = None
+    error_after: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -88,6 +93,8 @@ class Calibration:
             "reason": self.reason,
             "brier_before": self.before,
             "brier_after": self.after,
+            "calibration_error_before": self.error_before,
+            "calibration_error_after": self.error_after,
             **({"map": self.calibrator.to_dict()} if self.calibrator else {}),
         }
 
@@ -115,9 +122,9 @@ def calibrate(
     counts = np.bincount(actual, minlength=probabilities.shape[1])
     if counts.min() < FEWEST or len(np.unique(fold)) < 2:
         return Calibration(None, f"a class has fewer than {FEWEST} rows to calibrate on")
-    plain = _brier(probabilities, actual)
+    plain, error = _brier(probabilities, actual), _error(probabilities, actual)
     kinds = [wanted] if wanted != "auto" else [k for k in KINDS if k == "sigmoid" or counts.min() >= FEWEST_ISOTONIC]
-    found: list[tuple[float, str]] = []
+    found: list[tuple[float, str, float]] = []
     for kind in kinds:
         mapped = _crossed(margins, actual, fold, kind)
         if mapped is None:
@@ -125,15 +132,17 @@ def calibrate(
         gain = plain - _brier(mapped, actual)
         sure = float(gain.mean()) > float(gain.std() / np.sqrt(len(gain)))
         if sure or wanted != "auto":
-            found.append((float(plain.mean() - gain.mean()), kind))
+            found.append((float(plain.mean() - gain.mean()), kind, _error(mapped, actual)))
     if not found:
-        return Calibration(None, "no map is better than the model's own probabilities", float(plain.mean()))
-    after, kind = min(found)
+        return Calibration(
+            None, "no map is better than the model's own probabilities", float(plain.mean()), None, error
+        )
+    after, kind, error_after = min(found)
     calibrator = fit_map(margins, actual, kind)
     if calibrator is None:
-        return Calibration(None, "the scores do not rise with the probability", float(plain.mean()))
+        return Calibration(None, "the scores do not rise with the probability", float(plain.mean()), None, error)
     reason = "the contract asks for it" if wanted != "auto" else "better than the model's own probabilities"
-    return Calibration(calibrator, reason, float(plain.mean()), after)
+    return Calibration(calibrator, reason, float(plain.mean()), after, error, error_after)
 
 
 def fit_map(margins: FloatArray, actual: npt.NDArray[np.int64], kind: str) -> Calibrator | None:
@@ -172,6 +181,10 @@ def _brier(probabilities: FloatArray, actual: npt.NDArray[np.int64]) -> FloatArr
     outcome[np.arange(len(actual)), actual] = 1.0
     result: FloatArray = ((probabilities - outcome) ** 2).sum(axis=1) / 2
     return result
+
+
+def _error(probabilities: FloatArray, actual: npt.NDArray[np.int64]) -> float:
+    return calibration_error(actual, probabilities, Task(probabilities.shape[1]))
 
 
 def _sigmoid(margin: FloatArray, positive: npt.NDArray[np.bool_]) -> Curve | None:

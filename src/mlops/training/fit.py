@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -21,21 +22,22 @@ from mlops.features.columns import Columns
 from mlops.manifest import Interval, Manifest
 from mlops.training import golden, parity
 from mlops.training.baseline import baseline_json
+from mlops.training.bounded import EndedError, Runner, runner
 from mlops.training.calibration import Calibration, calibrate
 from mlops.training.checkpoint import NOTHING_KEPT, Checkpoint
 from mlops.training.dataset import Dataset, NotTrainableError, prepare
 from mlops.training.decision import Decided, decide
 from mlops.training.estimator import Fitted, fit_candidate
 from mlops.training.export import thresholds, to_onnx
-from mlops.training.families import candidates
+from mlops.training.families import Candidate, candidates
 from mlops.training.importance import permutation_importance
 from mlops.training.intervals import fit_interval
 from mlops.training.pooling import pool_rare
 from mlops.training.progress import Listener, Progress, silent
 from mlops.training.recipe import FILE as RECIPE_FILE
 from mlops.training.recipe import candidate as from_recipe
-from mlops.training.search import SearchResult, search, task_of
-from mlops.training.split import Index, folds, holdout
+from mlops.training.search import FIRST_ROWS, HEADROOM, NO_TIME, SearchResult, search, task_of, thin
+from mlops.training.split import Index, Kind, folds, holdout
 from mlops.training.unseen import Unseen, cross_answers
 
 #: Share of the contract's time budget that the search may use; the rest is for the last fit and the export.
@@ -120,16 +122,18 @@ def fit(
     if not parts:
         raise NotTrainableError(_TOO_RARE)
     options = [from_recipe(recipe, contract, part.rows)] if recipe is not None else candidates(contract)
-    must_end = None if limit is None else started + limit
+    must_end, run = None if limit is None else started + limit, runner(limit)
     found = search(
-        contract, part, parts, options, deadline=deadline, must_end=must_end, listen=listen, clock=seconds,
-        checkpoint=checkpoint,
+        contract, part, parts, options, deadline=deadline, must_end=must_end,
+        longest=float(contract.training.time_budget_seconds), listen=listen, clock=seconds, checkpoint=checkpoint,
+        run=run,
     )  # fmt: skip
     if not math.isfinite(found.score):
         raise NotTrainableError(_TOO_RARE)
-    listen(Progress("fitting", 82, f"fitting {found.best.name} on {part.rows} rows", found.best.name, found.score))
+    del part  # as large as the data; from here on it is the split's
     seen = _Split(data, train, test, kind, parts)
-    model = _finish(contract, found, part, parts)
+    found, seen, fits = _fit_winner(contract, found, seen, must_end=must_end, listen=listen, clock=seconds, run=run)
+    model = _finish(contract, fits, seen.fitted_on)
     version = version_id(given, dataset_version)
     listen(Progress("exporting", 88, "writing ONNX, parity set and baseline", found.best.name, found.score))
     manifest, importance = _describe(contract, version, seen, model, found)
@@ -171,16 +175,22 @@ class _Split:
     data: Dataset
     train: Index
     test: Index
-    kind: str
+    kind: Kind
     folds: list[tuple[Index, Index]]
 
-    @property
+    @functools.cached_property
     def fitted_on(self) -> Dataset:
         return self.data.take(self.train)
 
     @property
     def held_out(self) -> Dataset:
         return self.data.take(self.test)
+
+    def thinned(self, contract: Contract, rows: int) -> _Split:
+        """The same with about so many training rows, where they can be split into folds."""
+        train = thin(self.train, min(rows, len(self.train)), len(self.train))
+        parts = folds(contract, self.data.take(train), self.kind)
+        return replace(self, train=train, folds=parts) if parts else self
 
 
 @dataclass(frozen=True)
@@ -195,15 +205,61 @@ class _Model:
     task: Task
 
 
-def _finish(contract: Contract, found: SearchResult, part: Dataset, parts: list[tuple[Index, Index]]) -> _Model:
-    """Fit the winner on every row; then calibrate, decide, and measure its errors on rows that it had not seen."""
-    fitted = fit_candidate(contract, found.best, part.matrix, part.target)
-    unseen = cross_answers(contract, found.best, part, parts, fitted.present)
+def _fit_winner(
+    contract: Contract,
+    found: SearchResult,
+    seen: _Split,
+    *,
+    must_end: float | None,
+    listen: Listener,
+    clock: Callable[[], float],
+    run: Runner,
+) -> tuple[SearchResult, _Split, tuple[Fitted, Unseen]]:
+    """Fit the winner on every row and on every fold. Should that take so much longer than expected that time for the
+    quickest candidate runs out, the quickest is taken; should that do so too, the quickest on as few rows as its last
+    trial had, which is known to end. Gives what was fitted, and on which rows."""
+    quickest = found.quickest or found.best
+    attempts = [(found.best, seen, 0.0)]
+    if must_end is not None:
+        few = seen.thinned(contract, min(found.last(quickest).rows, max(FIRST_ROWS, len(seen.train) // 8)))
+        needed = HEADROOM * found.finish_seconds[quickest.name]
+        attempts = [(found.best, seen, needed)] if quickest.name != found.best.name else []
+        attempts += [(quickest, seen, needed * len(few.train) / len(seen.train)), (quickest, few, 0.0)]
+    for candidate, rows, spare in attempts:
+        end = math.inf if must_end is None else must_end - spare
+        chosen = replace(found, best=candidate, score=found.last(candidate).score)
+        told = f"fitting {candidate.name} on {len(rows.train)} rows"
+        note = Progress("fitting", 82, told, candidate.name, chosen.score)
+        listen(note)
+
+        def over(note: Progress = note, end: float = end) -> bool:
+            listen(note)  # which raises when nothing of the run is wanted
+            return clock() > end
+
+        try:
+            return chosen, rows, run(functools.partial(_fits, contract, candidate, rows.fitted_on, rows.folds), over)
+        except EndedError:
+            found = replace(found, stopped="time limit")
+    raise NotTrainableError(NO_TIME)
+
+
+def _fits(
+    contract: Contract, candidate: Candidate, part: Dataset, parts: list[tuple[Index, Index]]
+) -> tuple[Fitted, Unseen]:
+    fitted = fit_candidate(contract, candidate, part.matrix, part.target)
+    return fitted, cross_answers(contract, candidate, part, parts, fitted.present)
+
+
+def _finish(contract: Contract, fits: tuple[Fitted, Unseen], part: Dataset) -> _Model:
+    """Calibrate, decide, and measure the winner's errors on rows that it had not seen."""
+    fitted, unseen = fits
     known, task = unseen.counts, task_of(contract)
     if not fitted.classes:
         interval = None
         if contract.training.interval is not None:
-            interval = fit_interval(unseen.scores[known, 0], part.target[known], contract.training.interval)
+            interval = fit_interval(
+                unseen.scores[known, 0], part.target[known], contract.training.interval, unseen.fold[known]
+            )
         nothing = Calibration(None, "a regression has no probabilities")
         return _Model(fitted, unseen, nothing, Decided(0.5, ""), interval, replace(task, interval=interval))
     calibration = calibrate(
@@ -338,6 +394,8 @@ def _explain(contract: Contract, manifest: Manifest, seen: _Split, found: Search
     )
     if found.stopped:
         text += f"; the search ended early ({found.stopped})"
+    if len(seen.train) + len(seen.test) < seen.data.rows:
+        text += f"; there was time to fit {len(seen.train)} rows only"
     if model.calibration.calibrator is not None:
         text += f"; probabilities calibrated ({model.calibration.calibrator.kind})"
     if model.decided.threshold != 0.5:

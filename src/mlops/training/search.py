@@ -4,8 +4,8 @@ Every candidate is scored on a small resource; the best third goes on to the nex
 folds). After the first rung the best of each family goes on in any case, as few rows flatter simple
 families. With few rows there is nothing to save on, so the resource is folds alone.
 
-A deadline bounds the search. It changes which rungs were finished, never the order in which candidates were
-tried, and the report says when it struck.
+A deadline bounds the search. No fit is begun that would end after it by what smaller ones took, and no candidate goes
+on whose last fits would take too long. That changes which trials were made, never their order, and the report says so.
 
 References
 ----------
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,8 +25,9 @@ import numpy.typing as npt
 
 from mlops.contract import Contract
 from mlops.evaluation.metrics import LABEL_METRICS, Metric, Task, metric_for
+from mlops.training.bounded import EndedError, Runner, in_place
 from mlops.training.checkpoint import NOTHING_KEPT, Checkpoint, Trial
-from mlops.training.dataset import Dataset
+from mlops.training.dataset import Dataset, NotTrainableError
 from mlops.training.decision import best_threshold
 from mlops.training.estimator import fit_candidate
 from mlops.training.families import Candidate
@@ -39,17 +40,32 @@ FloatArray = npt.NDArray[np.float64]
 KEEP = 3
 #: Rows of the first rung; below twice this, every rung uses all rows.
 FIRST_ROWS = 2000
+#: Times the expected seconds that are kept free before a hard limit: for the export, and for estimates too low.
+HEADROOM = 2.0
+
+NO_TIME = (
+    "the time limit came before a candidate was fitted; train on fewer rows, or where a training may take "
+    "longer (retrain.where)"
+)
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """``best`` by the last rung that scored it; ``stopped`` says why the search ended early, if it did."""
+    """``best`` by the last rung that scored it; ``stopped`` says why the search ended early or passed candidates over,
+    if it did; ``finish_seconds``: what the last fits of each candidate are expected to take, ``quickest`` the one that
+    takes least."""
 
     best: Candidate
     score: float
     trials: tuple[Trial, ...]
     rungs: tuple[tuple[int, int], ...] = field(default=())
     stopped: str | None = None
+    quickest: Candidate | None = None
+    finish_seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def last(self, candidate: Candidate) -> Trial:
+        """The candidate's last trial."""
+        return next(t for t in reversed(self.trials) if t.candidate.name == candidate.name)
 
     def leaderboard(self, metric: Metric) -> list[Trial]:
         """The last trial of every candidate, furthest rung first, best first within a rung."""
@@ -69,7 +85,10 @@ def task_of(contract: Contract) -> Task:
 
 
 def rungs(rows: int, folds: int) -> tuple[tuple[int, int], ...]:
-    """(rows, folds) of every rung, from the cheapest to everything."""
+    """(rows, folds) of every rung, from the cheapest to everything. Few rows are judged by all folds at once: one fold
+    of them says little, and costs little less."""
+    if rows < 2 * FIRST_ROWS:
+        return ((rows, folds),)
     result = []
     size = FIRST_ROWS
     while size * 2 <= rows:
@@ -86,9 +105,11 @@ def search(
     *,
     deadline: float,
     must_end: float | None = None,
+    longest: float | None = None,
     listen: Listener,
     clock: Callable[[], float] = time.monotonic,
     checkpoint: Checkpoint = NOTHING_KEPT,
+    run: Runner = in_place,
 ) -> SearchResult:
     """Search until the rungs are done or the deadline is near.
 
@@ -98,69 +119,196 @@ def search(
     folds : (train, test) positions into ``data``.
     deadline : time of ``clock`` after which no further fit is started.
     must_end : time of ``clock`` by which the winner must be fitted on all rows and on every fold, too.
+    longest : seconds that those last fits may take; a candidate that needs more is passed over.
     checkpoint : trials of an earlier process that was interrupted; they are not run again, and their seconds count
         towards the deadline, so that a resumed search decides as an uninterrupted one would have.
+    run : runs a trial; with :func:`mlops.training.bounded.in_child` one under way is ended when its time is over.
 
     Raises
     ------
     ValueError
         without candidates or folds.
+    NotTrainableError
+        when ``must_end`` came before the first trial had an end.
     """
     if not candidates or not folds:
         raise ValueError("a search needs at least one candidate and one fold")
-    metric, task = metric_for(contract.metric, contract.task), task_of(contract)
-    plan = rungs(data.rows, len(folds))
-    alive: list[Candidate] = list(candidates)
-    trials: list[Trial] = []
-    best: tuple[Candidate, float] | None = None
-    total = _planned_fits(alive, plan)
-    done = 0
-    stopped: str | None = None
-    for number, (rows, count) in enumerate(plan):
-        ranked: list[tuple[float, int, Candidate]] = []
-        for position, candidate in enumerate(alive):
-            trial = checkpoint.recall(candidate, number)
-            if trial is not None:
-                deadline -= trial.seconds
-            else:
-                end = clock() + _expected_seconds(trials, candidate, rows, count)
-                late = _out_of_time(end, deadline, must_end, _finish_seconds(trials, candidate, plan[-1]))
-                if trials and late:
-                    stopped = late
-                    break
-                started = clock()
-                found = _score(contract, data, folds[:count], candidate, rows=rows, metric=metric, task=task)
-                trial = Trial(candidate, number, rows, count, found, clock() - started)
-                checkpoint.keep(trial)
-            trials.append(trial)
-            score = trial.score
-            ranked.append((_worse(score, metric), position, candidate))
-            done += count
-            leader = min(ranked)
-            note = Progress(
-                "searching",
-                min(80, 5 + round(75 * done / total)),
-                f"rung {number + 1} of {len(plan)}: {candidate.name} {contract.metric} {score:.4g}",
-                leader[2].name,
-                _score_of(trials, leader[2], number),
-            )
-            if listen(note) is False:
-                stopped = "asked to stop"
+    limits = _Limits(deadline, must_end, longest)
+    race = _Race(contract, data, folds, candidates, limits, listen=listen, clock=clock, checkpoint=checkpoint, run=run)
+    return race.result()
+
+
+@dataclass
+class _Limits:
+    deadline: float
+    must_end: float | None
+    longest: float | None
+
+
+class _Race:
+    """One search under way."""
+
+    def __init__(
+        self,
+        contract: Contract,
+        data: Dataset,
+        folds: Sequence[tuple[Index, Index]],
+        candidates: Sequence[Candidate],
+        limits: _Limits,
+        *,
+        listen: Listener,
+        clock: Callable[[], float],
+        checkpoint: Checkpoint,
+        run: Runner,
+    ) -> None:
+        self._contract, self._data, self._folds, self._candidates = contract, data, folds, candidates
+        self._limits, self._listen, self._clock, self._checkpoint, self._run = limits, listen, clock, checkpoint, run
+        self._metric, self._task = metric_for(contract.metric, contract.task), task_of(contract)
+        self._plan = rungs(data.rows, len(folds))
+        self._trials: list[Trial] = []
+        self._planned, self._done = _planned_fits(candidates, self._plan), 0
+        self._stopped: str | None = None
+        self._asked = False
+
+    def result(self) -> SearchResult:
+        """Rung after rung, until none is left or time is up."""
+        alive = list(self._candidates)
+        best: Trial | None = None
+        for number in range(len(self._plan)):
+            scored = self._rung(number, alive, best)
+            if not scored:
+                break  # nothing says that the best so far is worse than another
+            best = scored[0]
+            if self._asked:
                 break
-        if stopped and best is not None and len(ranked) < len(alive):
-            # an unfinished rung decides only among the candidates it reached, which were the best before it
-            if ranked and ranked[0][1] == 0:
-                winner = min(ranked)
-                best = (winner[2], _score_of(trials, winner[2], number))
-            break
-        ranked.sort()
-        best = (ranked[0][2], _score_of(trials, ranked[0][2], number))
-        if stopped:
-            break
-        alive = _survivors([candidate for _, _, candidate in ranked], every_family=number == 0)
-    if best is None:  # the first candidate is always scored
-        raise ValueError("a search needs at least one candidate and one fold")
-    return SearchResult(best[0], best[1], tuple(trials), plan, stopped)
+            alive = _survivors([t.candidate for t in scored], every_family=number == 0)
+        if best is None:
+            raise NotTrainableError(NO_TIME)
+        finish = {t.candidate.name: self._finish(t.candidate) for t in self._trials}
+        best, quickest = self._in_time(best, finish), min(self._trials, key=lambda t: finish[t.candidate.name])
+        return SearchResult(
+            best.candidate, best.score, tuple(self._trials), self._plan, self._stopped,
+            quickest=quickest.candidate, finish_seconds=finish,
+        )  # fmt: skip
+
+    def _in_time(self, best: Trial, finish: Mapping[str, float]) -> Trial:
+        """The best that can be fitted to the end in time; the quickest when none can."""
+        longest = math.inf if self._limits.longest is None else self._limits.longest
+        if self._limits.must_end is not None:
+            longest = min(longest, (self._limits.must_end - self._clock()) / HEADROOM)
+        if finish[best.candidate.name] <= longest:
+            return best
+        last = {t.candidate.name: t for t in self._trials}
+        ranked = sorted(last.values(), key=lambda t: (-t.rung, self._rank(t)))
+        quickest = min(ranked, key=lambda t: finish[t.candidate.name])
+        return next((t for t in ranked if finish[t.candidate.name] <= longest), quickest)
+
+    def _rung(self, number: int, alive: Sequence[Candidate], before: Trial | None) -> list[Trial]:
+        """The trials of a rung, best first; none when the leader of the rung before cannot be tried in time."""
+        scored: list[Trial] = []
+        for candidate in alive:
+            leader = min(scored, key=self._rank, default=before)
+            trial = self._checkpoint.recall(candidate, number)
+            if trial is not None:
+                self._limits.deadline -= trial.seconds
+            else:
+                late, lasting = self._too_late(candidate, number)
+                trial = None if late else self._try(candidate, number, leader)
+                if trial is None:
+                    self._stopped = self._stopped if self._asked else late or "time limit"
+                    if self._asked or (candidate is alive[0] and not lasting):
+                        break
+                    continue
+                self._checkpoint.keep(trial)
+            self._trials.append(trial)
+            scored.append(trial)
+            self._done += trial.folds
+            leader = min(scored, key=self._rank)
+            text = f"{candidate.name} {self._contract.metric} {trial.score:.4g}"
+            if self._tell(number, text, leader) is False:
+                self._asked, self._stopped = True, "asked to stop"
+                break
+        return sorted(scored, key=self._rank)
+
+    def _too_late(self, candidate: Candidate, number: int) -> tuple[str | None, bool]:
+        """Why a trial is not begun, and whether the candidate is out for good: it could not be fitted to the end."""
+        if not self._trials:
+            return None, False  # there is nothing to judge by, and the first candidate is quick
+        rows, folds = self._plan[number]
+        now, need, finish = self._clock(), self._expected(candidate, rows, folds), self._known_finish(candidate)
+        limits = self._limits
+        if limits.must_end is not None and now + need + HEADROOM * finish > limits.must_end:
+            return "time limit", True
+        if limits.longest is not None and finish > limits.longest:
+            return "time budget", True
+        return ("time budget", False) if now + need > limits.deadline else (None, False)
+
+    def _try(self, candidate: Candidate, number: int, leader: Trial | None) -> Trial | None:
+        """A trial; None when it was ended because a person or the time limit stopped it."""
+        rows, folds = self._plan[number]
+        must_end = self._limits.must_end
+        if must_end is not None and leader is not None:
+            must_end -= HEADROOM * self._known_finish(leader.candidate)
+
+        def over() -> bool:
+            stop = self._tell(number, f"fitting {candidate.name}", leader) is False and leader is not None
+            if stop:
+                self._asked, self._stopped = True, "asked to stop"
+            return stop or (must_end is not None and self._clock() > must_end)
+
+        def work() -> float:
+            return _score(
+                self._contract, self._data, self._folds[:folds], candidate, rows=rows, metric=self._metric,
+                task=self._task,
+            )  # fmt: skip
+
+        started = self._clock()
+        try:
+            found = self._run(work, over)
+        except EndedError:
+            return None
+        return Trial(candidate, number, rows, folds, found, self._clock() - started)
+
+    def _tell(self, number: int, text: str, leader: Trial | None) -> bool | None:
+        percent = min(80, 5 + round(75 * self._done / self._planned))
+        message = f"rung {number + 1} of {len(self._plan)}: {text}"
+        best = (leader.candidate.name, leader.score) if leader else (None, None)
+        return self._listen(Progress("searching", percent, message, *best))
+
+    def _rank(self, trial: Trial) -> float:
+        return _worse(trial.score, self._metric)
+
+    def _expected(self, candidate: Candidate, rows: int, folds: int) -> float:
+        """Seconds of a trial: from the candidate's own trials, else from the slowest of its family so far."""
+        own = [t for t in self._trials if t.candidate.name == candidate.name]
+        like = [own] if own else [[t] for t in self._trials if t.candidate.family == candidate.family]
+        return max((_extrapolated(known, rows) * folds for known in like), default=0.0)
+
+    def _finish(self, candidate: Candidate) -> float:
+        """What a candidate will need after the search: a fit on every fold and on all rows."""
+        rows, folds = self._plan[-1]
+        return self._expected(candidate, rows, folds + 1)
+
+    def _known_finish(self, candidate: Candidate) -> float:
+        """The same, 0 while it is anybody's guess: a few rows take mostly what does not grow with them, and a hundred
+        times that would rule out everything. From two sizes on, or once all rows were tried, it is known."""
+        rows = self._plan[-1][0]
+        like = [t for t in self._trials if t.candidate.name == candidate.name]
+        like = like or [t for t in self._trials if t.candidate.family == candidate.family]
+        sizes = {t.rows for t in like}
+        return self._finish(candidate) if len(sizes) > 1 or rows in sizes else 0.0
+
+
+def _extrapolated(trials: Sequence[Trial], rows: int) -> float:
+    """Seconds of one fit on ``rows`` rows: a line through the last two sizes that were tried, else in proportion."""
+    last = trials[-1]
+    each = last.seconds / last.folds
+    smaller = [t for t in trials if t.rows < last.rows]
+    if not smaller or rows <= last.rows:
+        return each * rows / last.rows
+    before = smaller[-1]
+    slope = (each - before.seconds / before.folds) / (last.rows - before.rows)
+    return min(max(each, each + slope * (rows - last.rows)), each * rows / last.rows)
 
 
 def _survivors(ranked: Sequence[Candidate], *, every_family: bool) -> list[Candidate]:
@@ -186,7 +334,7 @@ def _score(
 ) -> float:
     scores = []
     for train, test in folds:
-        part = train if rows >= data.rows else _thin(train, rows, data.rows)
+        part = train if rows >= data.rows else thin(train, rows, data.rows)
         if task.classes and len(np.unique(data.target[part])) < 2:
             part = train
         fitted = fit_candidate(contract, candidate, data.matrix[part], data.target[part])
@@ -205,7 +353,7 @@ def _decided(contract: Contract, actual: npt.NDArray[Any], answers: FloatArray, 
     return replace(task, threshold=best_threshold(actual, answers, task, contract.metric))
 
 
-def _thin(index: Index, rows: int, of: int) -> Any:
+def thin(index: Index, rows: int, of: int) -> Any:
     """Every k-th position: for time series the recent rows stay among them."""
     count = max(2, round(len(index) * rows / of))
     return index[np.linspace(0, len(index) - 1, count).round().astype(np.int64)]
@@ -215,30 +363,6 @@ def _worse(score: float, metric: Metric) -> float:
     if math.isnan(score):
         return math.inf
     return -score if metric.higher_is_better else score
-
-
-def _score_of(trials: Sequence[Trial], candidate: Candidate, rung: int) -> float:
-    return next(t.score for t in reversed(trials) if t.candidate.name == candidate.name and t.rung == rung)
-
-
-def _expected_seconds(trials: Sequence[Trial], candidate: Candidate, rows: int, folds: int) -> float:
-    """From the candidate's own last trial, else from the slowest of its family so far, in proportion to work."""
-    own = [t for t in trials if t.candidate.name == candidate.name]
-    like = own[-1:] or [t for t in trials if t.candidate.family == candidate.family]
-    return max((t.seconds * (rows * folds) / (t.rows * t.folds) for t in like), default=0.0)
-
-
-def _finish_seconds(trials: Sequence[Trial], candidate: Candidate, last: tuple[int, int]) -> float:
-    """What a candidate will need after the search: a fit on every fold and on all rows, and as much again for the
-    export and for estimates that were too low."""
-    rows, folds = last
-    return 2 * _expected_seconds(trials, candidate, rows, folds + 1)
-
-
-def _out_of_time(end: float, deadline: float, must_end: float | None, finish: float) -> str | None:
-    if must_end is not None and end + finish > must_end:
-        return "time limit"
-    return "time budget" if end > deadline else None
 
 
 def _planned_fits(candidates: Sequence[Candidate], plan: Sequence[tuple[int, int]]) -> int:

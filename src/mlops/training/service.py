@@ -132,7 +132,9 @@ class Train:
             return self._result("stopped", model, None, {}, started=started, explanation=error.message)
         self._store(model, version, trained.artifacts)
         took = round(self.seconds() - started, 3)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        peak = (
+            max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) // 1024
+        )
         self._remember(model, run_id, version, {"seconds": took, "rows": dataset.rows, "peak_mb": peak})
         self._tell(
             contract.name,
@@ -292,16 +294,26 @@ class _Reporter:
 
     def __init__(self, registry: Registry, clock: Callable[[], datetime], model: str, run_id: str) -> None:
         self._registry, self._clock, self._model, self._run_id = registry, clock, model, run_id
-        self._stage = ""
+        self._told: Progress | None = None
         self._last: datetime | None = None
         self._count = 0
 
     def __call__(self, progress: Progress) -> bool:
         now = self._clock()
         due = self._last is None or now - self._last >= PROGRESS_EVERY
-        if progress.stage == self._stage and not due:
+        if self._told is not None and progress.stage == self._told.stage and not due:
             return True
-        self._stage, self._last = progress.stage, now
+        self._last = now
+        if progress != self._told:
+            self._tell(progress, now)
+        self._told = progress
+        asked = next((r for r in self._registry.records(self._model, "stop", limit=5) if r.id == self._run_id), None)
+        if asked is not None and not asked.body.get("keep_best", True):
+            where = f"while {progress.stage}, at {progress.percent} %"
+            raise StoppedError(f"stopped {where}: {asked.body.get('reason', '')}")
+        return asked is None
+
+    def _tell(self, progress: Progress, now: datetime) -> None:
         self._count += 1
         self._registry.put_record(
             Record(
@@ -312,8 +324,3 @@ class _Reporter:
                 body={"run_id": self._run_id, "step": "train", **asdict(progress)},
             )
         )
-        asked = next((r for r in self._registry.records(self._model, "stop", limit=5) if r.id == self._run_id), None)
-        if asked is not None and not asked.body.get("keep_best", True):
-            where = f"while {progress.stage}, at {progress.percent} %"
-            raise StoppedError(f"stopped {where}: {asked.body.get('reason', '')}")
-        return asked is None

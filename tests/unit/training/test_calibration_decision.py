@@ -45,6 +45,8 @@ def test_probabilities_that_are_too_sure_become_honest(wanted: str) -> None:
     assert found.after is not None
     assert found.before is not None
     assert found.after < found.before
+    assert found.to_dict()["calibration_error_before"] == pytest.approx(before, abs=0.03)
+    assert found.to_dict()["calibration_error_after"] == pytest.approx(after, abs=0.03)
 
 
 def test_platts_map_finds_the_true_slope() -> None:
@@ -165,12 +167,31 @@ def test_a_rare_class_is_answered_when_the_metric_is_f1() -> None:
 # Intervals ---------------------------------------------------------------------------------------
 
 
+def folds_of(rows: int) -> np.ndarray:
+    return np.arange(rows) % 3
+
+
+@pytest.mark.parametrize("grows", [False, True])
+def test_a_width_that_follows_the_value_keeps_the_promise_as_well(grows: bool) -> None:
+    """With the size of errors learned from the very errors, 300 rows covered 89.6 % in the mean of such samples."""
+    rng = np.random.default_rng(3)
+    inside = []
+    for _ in range(300):
+        predicted = rng.uniform(0, 10, 2300)
+        actual = predicted + rng.standard_t(5, 2300) * (0.2 + 0.3 * predicted if grows else 1.0)
+        interval = fit_interval(predicted[:300], actual[:300], 0.9, folds_of(300))
+        assert interval is not None
+        half = np.interp(predicted[300:], interval.values, interval.half_widths)
+        inside.append(np.mean(np.abs(actual[300:] - predicted[300:]) <= half))
+    assert np.mean(inside) > 0.9 - 2 * np.std(inside) / np.sqrt(len(inside))
+
+
 @pytest.mark.parametrize("coverage", [0.5, 0.9])
 def test_intervals_hold_what_they_promise_and_follow_the_size_of_errors(coverage: float) -> None:
     rng = np.random.default_rng(1)
     predicted = rng.uniform(0, 100, 4000)
     actual = predicted + rng.normal(0, 1 + predicted / 10)
-    interval = fit_interval(predicted[:2000], actual[:2000], coverage)
+    interval = fit_interval(predicted[:2000], actual[:2000], coverage, folds_of(2000))
     assert interval is not None
     half = np.array([interval.half_width(v) for v in predicted[2000:]])
     inside = np.abs(actual[2000:] - predicted[2000:]) <= half
@@ -186,15 +207,15 @@ def test_the_mean_coverage_of_small_samples_is_not_below_the_promise() -> None:
     share = []
     for _ in range(400):
         errors = rng.standard_t(3, 40)
-        interval = fit_interval(np.zeros(40), errors, 0.9)
+        interval = fit_interval(np.zeros(40), errors, 0.9, folds_of(40))
         assert interval is not None
         share.append(np.mean(np.abs(rng.standard_t(3, 200)) <= interval.half_width(0.0)))
     assert np.mean(share) > 0.895
 
 
 def test_too_few_rows_give_no_interval_and_equal_errors_one_of_width_zero() -> None:
-    assert fit_interval(np.arange(8.0), np.arange(8.0) + 1, 0.9) is None
-    exact = fit_interval(np.arange(300.0), np.arange(300.0), 0.9)
+    assert fit_interval(np.arange(8.0), np.arange(8.0) + 1, 0.9, folds_of(8)) is None
+    exact = fit_interval(np.arange(300.0), np.arange(300.0), 0.9, folds_of(300))
     assert exact is not None
     assert exact.half_width(5.0) == 0
 

@@ -172,7 +172,7 @@ def test_importance_finds_the_feature_that_matters() -> None:
 
 
 def test_more_rows_give_more_rungs() -> None:
-    assert rungs(500, 3) == ((500, 1), (500, 3))
+    assert rungs(500, 3) == ((500, 3),)
     assert rungs(40_000, 3) == ((2000, 1), (8000, 1), (40_000, 1), (40_000, 3))
     assert rungs(500, 1) == ((500, 1),)
 
@@ -203,12 +203,12 @@ def test_the_search_leaves_time_for_the_winner_before_the_process_ends() -> None
     contract = tables.contract("binary", tables.NUMBERS)
     table = tables.table("binary", contract.features)
     whole = run_search(contract, table)
-    ended = run_search(contract, table, must_end=0.6)
+    ended = run_search(contract, table, must_end=0.35)
     assert whole.stopped is None
     assert ended.stopped == "time limit"
     assert 1 < len(ended.trials) < len(whole.trials)
     # a trial takes 0.01 s here; the winner needs its three folds and all rows, and as much again
-    assert sum(t.seconds for t in ended.trials) + 2 * 4 * 0.01 <= 0.6
+    assert sum(t.seconds for t in ended.trials) + 2 * 4 * 0.01 / 3 <= 0.35
 
 
 def test_a_listener_can_stop_the_search() -> None:

@@ -20,6 +20,7 @@ from mlops.registry.entities import DatasetVersion, ModelVersion, Record
 from mlops.training.service import Train
 from tests.fakes import Clock, MemoryLedger, MemoryObjects, MemoryRegistry
 from tests.unit.training import tables
+from tests.unit.training.test_time_limit import Stepping
 
 EVENTS = Path(__file__).parents[3] / "events" / "train"
 MODEL = "breast-cancer"
@@ -154,7 +155,7 @@ def test_a_run_that_is_stopped_for_good_leaves_nothing_but_its_reason(world: Wor
 
 
 def test_a_run_near_the_limit_ends_with_its_best_so_far(world: World) -> None:
-    result = world.service().run(MODEL, "run-1", limit=0.0)
+    result = replace(world.service(), seconds=Stepping(6)).run(MODEL, "run-1", limit=20.0)
     assert result["status"] == "trained"
     report = world.artifacts.json(result["prefix"] + "training.json")
     assert report["stopped"] == "time limit"
