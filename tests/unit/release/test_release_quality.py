@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,12 +24,13 @@ from mlops.quality.calibration import calibrate
 from mlops.quality.estimate import expected, expected_error, inputs_of, learn_loss
 from mlops.quality.portable import estimate_json
 from mlops.release import report
+from mlops.release.dispatch import run
 from mlops.release.evidence import Evidence, Judge
 from mlops.release.losses import Expectation, Paired, increase, loss
 from mlops.release.shift import CUTS, Cells, cells_of, distance
 from mlops.release.verdict import ALPHA, Compared, decide, rules_of
 from tests.fakes import MemoryObjects
-from tests.unit.release.fake_serving import World
+from tests.unit.release.fake_serving import World, call
 
 FEATURES = (
     Feature("size", "number"),
@@ -392,6 +395,31 @@ def test_replayed_records_are_told_apart_from_traffic() -> None:
     assert shadow["replayed"]
     for captured in world.data.list("captures/"):
         assert b"replay-" not in world.data.get(captured.key)
+
+
+def test_the_page_tells_the_contracts_defaults() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "release.md").read_text()
+    told = yaml.safe_load(page.split("```yaml\n", 1)[1].split("```", 1)[0])["release"]
+    assert {**told, "steps": tuple(told["steps"])} == asdict(Release())
+
+
+def test_a_release_goes_on_when_newer_code_is_deployed_in_the_middle() -> None:
+    """The machine holds a state that earlier code wrote, without what is new."""
+    world = World(Release(steps=(0.5,), min_requests=20, min_seconds=60, max_seconds=3600))
+    world.first_champion()
+    world.add_version("b")
+    new = {"rules", "realised", "labels"}
+    in_evidence = {"up", "down", "expected", "replayed_requests", "replayed_rows"}
+
+    def act(action: str, state: dict[str, Any]) -> dict[str, Any]:
+        if action in ("deploy_step", "check"):
+            state = {name: value for name, value in state.items() if name not in new}
+            kept = {name: value for name, value in state["evidence"].items() if name not in in_evidence}
+            state["evidence"] = kept
+        return run(world.releases, call(action, state))
+
+    answers = list(world.walk(world.start("b"), lambda step: world.capture(12), act))
+    assert answers[-1]["status"] == "promoted"
 
 
 def test_the_contract_takes_null_for_no_limit() -> None:
