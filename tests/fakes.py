@@ -64,7 +64,7 @@ class MemoryObjects:
         return True
 
     def delete(self, key: str) -> None:
-        del self.versions[key]
+        self.versions.pop(key, None)
 
     def exists(self, key: str) -> bool:
         return key in self.versions

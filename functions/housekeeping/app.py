@@ -1,4 +1,4 @@
-"""housekeeping: anchors the ledger's head, puts old versions aside, deletes what the code storage no longer needs."""
+"""housekeeping: checks and anchors the ledger, puts old versions aside, deletes what nobody needs any more."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mlops.aws.callbacks import TaskTokens
+from mlops.aws.events import EventBus
 from mlops.aws.ledger import DynamoLedger
 from mlops.aws.objects import S3Objects
 from mlops.aws.observe import observed
 from mlops.aws.registry import DynamoRegistry
 from mlops.aws.resources import function_versions
 from mlops.aws.serving import LambdaServing
+from mlops.registry.watch import Watch
 from mlops.release.approval import Approvals
 from mlops.release.housekeeping import Housekeeping
 from mlops.settings import Settings
@@ -21,7 +23,7 @@ from mlops.settings import Settings
 @functools.cache
 def service() -> Housekeeping:
     """The domain service with its adapters; tests replace it."""
-    names = ("stack", "table", "predict_function", "parameter_prefix", "anchor_bucket")
+    names = ("stack", "table", "artifact_bucket", "predict_function", "parameter_prefix", "anchor_bucket")
     settings = Settings.from_env().require(*names)
     registry, ledger = DynamoRegistry(settings.table), DynamoLedger(settings.table, settings.stack)
 
@@ -29,7 +31,6 @@ def service() -> Housekeeping:
         return datetime.now(UTC)
 
     return Housekeeping(
-        stack=settings.stack,
         registry=registry,
         ledger=ledger,
         serving=LambdaServing(
@@ -39,7 +40,10 @@ def service() -> Housekeeping:
             bucket="",
         ),
         approvals=Approvals(registry, ledger, TaskTokens(), clock),
-        anchorage=S3Objects(settings.anchor_bucket),
+        artifacts=S3Objects(settings.artifact_bucket),
+        watch=Watch(
+            settings.stack, registry, ledger, S3Objects(settings.anchor_bucket), EventBus(settings.stack).put, clock
+        ),
         deployed=lambda: function_versions(settings.stack),
         clock=clock,
     )
@@ -47,5 +51,5 @@ def service() -> Housekeeping:
 
 @observed("housekeeping")
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """``{task: daily | plan, actor?, reason?}`` → ``{status, anchored, moves, functions, layers}``."""
+    """``{task: daily | plan | anchor, actor?, reason?}`` → ``{status, ledger, anchored, …}``."""
     return service().run(event)

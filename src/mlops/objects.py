@@ -38,6 +38,11 @@ class ObjectStore(Protocol):
         """Objects below ``prefix`` in key order."""
         ...
 
+    def delete(self, key: str) -> None:
+        """Delete an object; nothing happens when there is none. In a versioned bucket its versions stay until a
+        lifecycle rule ends them."""
+        ...
+
     def copy(self, source: str, target: str, *, version_id: str | None = None) -> None: ...
 
     def download(self, key: str, path: str, *, version_id: str | None = None, etag: str | None = None) -> None:
@@ -136,9 +141,13 @@ def recipe_key(model: str, digest: str) -> str:
     return f"recipes/{model}/{digest}.py"
 
 
+#: Where archives of model-set layers lie.
+LAYERS = "layers/"
+
+
 def layer_key(digest: str) -> str:
     """A model-set layer archive, addressed by the SHA-256 of its model set."""
-    return f"layers/{digest}.zip"
+    return f"{LAYERS}{digest}.zip"
 
 
 def job_prefix(name: str) -> str:

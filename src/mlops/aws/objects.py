@@ -64,6 +64,9 @@ class S3Objects:
             for item in page.get("Contents", []):
                 yield ObjectInfo(item["Key"], item["Size"], item["LastModified"].isoformat())
 
+    def delete(self, key: str) -> None:
+        self._s3.delete_object(Bucket=self.bucket, Key=key)
+
     def copy(self, source: str, target: str, *, version_id: str | None = None) -> None:
         # The managed copy goes part by part when the object is larger than one CopyObject takes (5 GB).
         try:

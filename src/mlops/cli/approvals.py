@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -35,15 +36,15 @@ def approvals(context: typer.Context) -> None:
 
 @approvals_app.command("list")
 def list_(context: typer.Context) -> None:
-    """What waits, until when, and why it is asked."""
+    """What waits, until when, how long that is, and why it is asked."""
     current = session(context)
     bench = current.workbench
     found = [w for model in bench.registry.models() for w in bench.approvals.waiting(model)]
     current.out.result(found)
     current.out.table(
         "waiting for a decision",
-        ["model", "version", "asked", "until", "champion"],
-        [[w.model, w.version, when(w.asked_at), when(w.deadline), w.champion] for w in found],
+        ["model", "version", "asked", "until", "left", "champion"],
+        [[w.model, w.version, when(w.asked_at), when(w.deadline), _left(w.deadline), w.champion] for w in found],
         elastic=["model"],
         details=[w.why or w.reason for w in found],
     )
@@ -82,6 +83,13 @@ def link(
     current.out.result({"url": made, "release_id": waiting.release_id, "expires": waiting.deadline})
     current.out.say(made)
     current.out.note(f"good until {when(waiting.deadline)} UTC, for {name.strip()}")
+
+
+def _left(deadline: str) -> str:
+    """How long there is until then, to the minute."""
+    minutes = max(int((datetime.fromisoformat(deadline) - datetime.now(UTC)).total_seconds() // 60), 0)
+    days, hours = divmod(minutes // 60, 24)
+    return f"{days} d {hours} h" if days else f"{hours} h {minutes % 60} min"
 
 
 def _waiting(current: Session, model: str, version: str | None) -> Waiting:

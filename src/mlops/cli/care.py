@@ -69,8 +69,9 @@ def clean(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     reason: Annotated[str | None, typer.Option(help="Why; kept in the ledger.")] = None,
 ) -> int:
-    """Do what housekeeping does every day: anchor the ledger, put versions beyond the contract's retention aside, and
-    delete function versions and layers that no rollback needs.
+    """Do what housekeeping does every day: check and anchor the ledger, put versions beyond the contract's retention
+    aside, delete large files of versions that were retired long ago, and function versions and layers that no rollback
+    needs.
 
     Example: `mlops clean --dry-run`
     """
@@ -86,7 +87,15 @@ def clean(
         "put aside", ["model", "version", "from", "to"], rows, details=[m["reason"] for m in done["moves"]]
     )
     verb = "would be deleted" if dry_run else "deleted"
+    current.out.table(
+        f"files of retired versions, {verb}",
+        ["model", "version", "bytes", "files"],
+        [[f["model"], f["version"], f["bytes"], ", ".join(f["files"])] for f in done["files"]],
+        elastic=["files"],
+    )
     current.out.say(f"{len(done['functions'])} function versions and {len(done['layers'])} layers {verb}")
+    if done["ledger"] == "broken":
+        current.out.say("the ledger is not what was written: mlops ledger verify says where", "red")
     if done["status"] == "busy":
         current.out.say("a release is under way: nothing that serves was deleted; try again when it has ended")
-    return 1 if done["status"] == "busy" else 0
+    return 1 if done["status"] == "busy" or done["ledger"] == "broken" else 0

@@ -206,11 +206,13 @@ class Retrain:
 @dataclass(frozen=True, slots=True)
 class Retention:
     """When versions are put aside. ``candidate_days``: a candidate that was not released is archived.
-    ``keep_versions``: newest versions that are never retired. ``served_days``: nor is one that served within them."""
+    ``keep_versions``: newest versions that are never retired. ``served_days``: nor is one that served within them.
+    ``files_days``: so long after it was retired, a version's large files are deleted; None keeps them."""
 
     candidate_days: int = 30
     keep_versions: int = 10
     served_days: int = 365
+    files_days: int | None = 90
 
 
 @dataclass(frozen=True, slots=True)

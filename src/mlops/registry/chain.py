@@ -141,17 +141,21 @@ class Verification:
         return {**asdict(self), "problems": [asdict(p) for p in self.problems], "intact": self.intact}
 
 
-def verify(entries: Iterable[LedgerEntry], head: tuple[int, str]) -> Verification:
-    """Check a whole chain, in the order in which it was read, against its head.
+def verify(
+    entries: Iterable[LedgerEntry], head: tuple[int, str], *, after: tuple[int, str | None] = (0, GENESIS)
+) -> Verification:
+    """Check a chain, in the order in which it was read, against its head.
 
     Parameters
     ----------
-    entries : in order of sequence, from the first; read once, so an iterator over pages will do.
+    entries : in order of sequence, from the one behind ``after``; read once, so an iterator over pages will do.
+    after : sequence and hash of the entry before the first one that is checked; None for a hash that is not known. By
+        default the whole chain is checked.
     head : sequence and hash of the last entry, ``(0, GENESIS)`` when there is none. Read it *before* the
         entries of a ledger in use: entries that were appended meanwhile are checked too and are no problem.
     """
     problems: list[Problem] = []
-    expected, previous, count = 1, GENESIS, 0
+    expected, previous, count = after[0] + 1, after[1], 0
     head_sequence, head_hash = head
     head_seen = head_sequence == 0
     for entry in entries:
@@ -162,7 +166,7 @@ def verify(entries: Iterable[LedgerEntry], head: tuple[int, str]) -> Verificatio
             problems.append(Problem(at, "gap", f"{missing} missing before entry {at}"))
         elif at < expected:
             problems.append(Problem(at, "reordered", f"entry {at} stands where entry {expected} belongs"))
-        elif entry.previous != previous:
+        elif previous is not None and entry.previous != previous:
             problems.append(Problem(at, "unlinked", f"entry {at} does not follow the entry before it"))
         if entry_hash(entry) != entry.hash:
             problems.append(Problem(at, "edited", f"entry {at} is not what was written: its hash differs"))

@@ -179,6 +179,12 @@ def _named(entry: LedgerEntry) -> str:
     return f"The name '{entry.inputs.get('alias')}' means version {_version(entry)} from now on{instead}."
 
 
+def _deleted(entry: LedgerEntry) -> str:
+    files = ", ".join(map(str, entry.inputs.get("files") or ()))
+    kept = "its manifest, card and evaluation are kept"
+    return f"Files of version {_version(entry)} were deleted ({files or 'none were left'}); {kept}."
+
+
 def _tagged(entry: LedgerEntry) -> str:
     given: Mapping[str, Any] = entry.inputs.get("given") or {}
     told = [f"{key}={value}" for key, value in sorted(given.items())]
@@ -205,6 +211,9 @@ _SENTENCES: Mapping[str, Callable[[LedgerEntry], str]] = {
     "approval.approved": lambda e: f"The release of {_version(e)} was approved, by {e.inputs.get('via')}.",
     "approval.declined": lambda e: f"The release of {_version(e)} was declined, by {e.inputs.get('via')}.",
     "approval.expired": lambda e: f"Nobody decided about {_version(e)} in time; it was rejected.",
+    "version.archived": lambda e: f"Version {_version(e)} was put aside; it may be released again.",
+    "version.retired": lambda e: f"Version {_version(e)} was retired; it cannot be released any more.",
+    "version.files_deleted": _deleted,
     "alias.set": _named,
     "alias.removed": lambda e: f"The name '{e.inputs.get('alias')}' was taken from version {_version(e)}.",
     "version.tagged": _tagged,

@@ -27,7 +27,7 @@ from mlops.release.approval import Approvals, Callbacks
 from mlops.release.evidence import Evidence, Judge, median_us
 from mlops.release.labelled import LabelSource
 from mlops.release.losses import Expectation, floor_of
-from mlops.release.modelset import ModelSet, Pair, oversize
+from mlops.release.modelset import ArtifactError, ModelSet, Pair, oversize
 from mlops.release.ports import Alarms, Serving, StorageFullError, Switched
 from mlops.release.preflight import golden_failures, replay, routes_failure
 from mlops.release.shift import cells_of
@@ -141,6 +141,8 @@ class Releases:
         if state.tries == 0:
             detail = {"model": state.model, "version": state.version, "release_id": state.release_id}
             self.events.put("ApprovalRequested", {**detail, "deadline": waiting.deadline, "why": waiting.why})
+        else:
+            self.approvals.remind(waiting, self.events.put)
         return {"status": "asked", "deadline": waiting.deadline}
 
     def decision(self, state: ReleaseState) -> Answer:
@@ -177,7 +179,7 @@ class Releases:
         description = f"release {state.release_id} {step.name}"
         try:
             done = self.switcher.forward(wanted, routes, description, preflight)
-        except (EndedError, StorageFullError) as error:
+        except (EndedError, StorageFullError, ArtifactError) as error:
             if isinstance(error, StorageFullError):
                 self.switcher.settle()
             return self._stop(state, error.message, "archived")

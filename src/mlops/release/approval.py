@@ -16,10 +16,14 @@ from mlops.errors import ConflictError, MlopsError, NotFoundError
 from mlops.registry.entities import LedgerDraft, Record
 from mlops.registry.ports import Ledger, Registry
 
-#: Kinds of records: what is asked, which token wakes the machine up, what was decided.
-REQUEST, WAIT, DECISION = "approval", "approval-wait", "approval-decision"
+#: Kinds of records: what is asked, which token wakes the machine up, what was decided, and that
+#: people were reminded.
+REQUEST, WAIT, DECISION, REMINDER = "approval", "approval-wait", "approval-decision", "approval-reminder"
 
 Verdict = Literal["approved", "declined"]
+
+#: Hours before the deadline at which people are reminded; half of the time that they have, when that is less.
+REMIND_HOURS = 24.0
 
 #: Who the ledger says it was when nobody decided in time.
 ACTOR = "function:release"
@@ -93,6 +97,26 @@ class Approvals:
         if self.decision(model, release_id) is not None:
             self.callbacks.wake(token)
         return waiting
+
+    def remind(self, waiting: Waiting, put: Callable[[str, dict[str, Any]], None]) -> bool:
+        """Remind people once that a decision is due, when it is nearly too late: the event ``ApprovalExpiring``. The
+        machine asks every hour, so there is a reminder for every deadline of more than an hour. True when there was."""
+        asked, deadline = datetime.fromisoformat(waiting.asked_at), datetime.fromisoformat(waiting.deadline)
+        before = min(timedelta(hours=REMIND_HOURS), (deadline - asked) / 2)
+        left = deadline - self.clock()
+        if not timedelta(0) < left <= before or self.decided(waiting.model, waiting.release_id) is not None:
+            return False
+        if self.registry.record(waiting.model, REMINDER, waiting.release_id) is not None:
+            return False
+        # First told, then noted: a crash between tells twice rather than never.
+        detail = {"model": waiting.model, "version": waiting.version, "release_id": waiting.release_id}
+        hours = round(left.total_seconds() / 3600, 1)
+        put("ApprovalExpiring", {**detail, "deadline": waiting.deadline, "hours_left": hours, "why": waiting.why})
+        now = self.clock().isoformat()
+        self.registry.put_record(
+            Record(waiting.model, REMINDER, waiting.release_id, now, {"deadline": waiting.deadline})
+        )
+        return True
 
     def request(self, model: str, release_id: str) -> Waiting:
         """What was asked.

@@ -8,9 +8,10 @@ artifacts when somebody goes back to it by name.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from mlops.objects import LAYERS, ObjectStore, layer_key
 from mlops.registry.ports import Registry
 from mlops.release.ports import LATEST, Published, Serving
 
@@ -23,11 +24,13 @@ KEEP_RECORDS = 2
 
 @dataclass(frozen=True)
 class Cleaning:
-    """Numbers of function versions and ARNs of layers to delete; ``kept`` says why others stay."""
+    """Numbers of function versions, ARNs of layers, and keys of layers' archives to delete; ``kept`` says why other
+    versions stay."""
 
     functions: tuple[str, ...]
     layers: tuple[str, ...]
     kept: Mapping[str, str]
+    archives: tuple[str, ...] = ()
 
 
 def plan(
@@ -64,15 +67,20 @@ def plan(
     return Cleaning(going, tuple(arn for arn in layers if arn not in used), kept)
 
 
-def look(registry: Registry, serving: Serving, deployed: Iterable[str]) -> Cleaning:
-    """The plan for a stack as it is now."""
+def look(registry: Registry, serving: Serving, artifacts: ObjectStore, deployed: Iterable[str]) -> Cleaning:
+    """The plan for a stack as it is now. An archive goes with its layer: it is made again from the versions' files."""
     recorded = [r.body for m in registry.models() for r in registry.records(m, "serving", KEEP_RECORDS)]
-    return plan(serving.versions(), serving.aliased(), deployed, recorded, serving.layers(), serving.remembered()[0])
+    layers = serving.layers()
+    found = plan(serving.versions(), serving.aliased(), deployed, recorded, layers, serving.remembered()[0])
+    stay = {layer_key(digest) for arn, digest in layers.items() if arn not in found.layers}
+    return replace(found, archives=tuple(i.key for i in artifacts.list(LAYERS) if i.key not in stay))
 
 
-def carry_out(serving: Serving, cleaning: Cleaning) -> None:
+def carry_out(serving: Serving, artifacts: ObjectStore, cleaning: Cleaning) -> None:
     """Delete function versions first: a layer that is used by none is then free."""
     for version in cleaning.functions:
         serving.delete_version(version)
     for arn in cleaning.layers:
         serving.delete_layer(arn)
+    for key in cleaning.archives:
+        artifacts.delete(key)

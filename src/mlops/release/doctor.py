@@ -8,8 +8,6 @@ deployment that failed after it had moved the alias, a layer or a parameter chan
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,7 +19,7 @@ from mlops.registry import chain
 from mlops.registry.entities import LedgerDraft, LedgerEntry, Lock, ModelVersion, Record
 from mlops.registry.history import champion_of
 from mlops.registry.ports import Ledger, Registry
-from mlops.release.modelset import FILES, ModelSet, Pair
+from mlops.release.modelset import FILES, ModelSet, Pair, damage
 from mlops.release.ports import LATEST, Serving, Snapshot
 from mlops.release.state import LOCK, STACK
 
@@ -153,10 +151,7 @@ def _damage(artifacts: ObjectStore, model: str, version: str) -> str:
     missing = [name for name in FILES if not artifacts.exists(prefix + name)]
     if missing:
         return f"lacks {', '.join(missing)}"
-    wanted = json.loads(artifacts.get(prefix + "manifest.json")).get("onnx_sha256")
-    if wanted and hashlib.sha256(artifacts.get(prefix + "model.onnx")).hexdigest() != wanted:
-        return "has another model.onnx than its manifest names"
-    return ""
+    return damage(artifacts.get(prefix + "manifest.json"), artifacts.get(prefix + "model.onnx"))
 
 
 # Finding ----------------------------------------------------------------------------------------

@@ -1,51 +1,58 @@
-"""What is done every day so that a stack stays in order: the ledger's head is anchored, versions beyond the policy are
-put aside, and what the account's code storage no longer needs is deleted."""
+"""What is done every day so that a stack stays in order: the ledger is checked and its head anchored, versions beyond
+the policy are put aside and their files deleted, and what the account's code storage no longer needs is deleted."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from mlops.contract.model import Retention
 from mlops.errors import ConflictError, MlopsError
 from mlops.objects import ObjectStore
-from mlops.registry import anchors, retention
+from mlops.registry import clearing, retention
 from mlops.registry.entities import LedgerDraft, ModelVersion
 from mlops.registry.naming import Naming
 from mlops.registry.ports import Ledger, Registry
+from mlops.registry.watch import ACTOR, Watch
 from mlops.release import cleaning
 from mlops.release.approval import Approvals
 from mlops.release.ports import Serving
 from mlops.release.state import LOCK, STACK
 
-ACTOR = "function:housekeeping"
-
 _LOCK_SECONDS = 600
 _RECORDS = 1000
+_TASKS = ("daily", "plan", "anchor")
+
+Answer = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Housekeeping:
-    """``anchorage`` is the bucket of anchors; ``deployed`` gives the function versions that the stack itself made."""
+    """``artifacts`` is the bucket of models and layers; ``deployed`` gives the function versions that the stack itself
+    made."""
 
-    stack: str
     registry: Registry
     ledger: Ledger
     serving: Serving
     approvals: Approvals
-    anchorage: ObjectStore
+    artifacts: ObjectStore
+    watch: Watch
     deployed: Callable[[], set[str]]
     clock: Callable[[], datetime]
 
-    def run(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """``{"task": "daily"}`` does everything, ``{"task": "plan"}`` only says what it would do. Either may name who
-        asked, and why: ``actor``, ``reason``.
+    def run(self, event: Mapping[str, Any]) -> Answer:
+        """``{"task": "daily"}`` does everything, ``{"task": "plan"}`` only says what it would do, and
+        ``{"task": "anchor"}`` checks and anchors the ledger alone. Any may name who asked, and why: ``actor``,
+        ``reason``.
 
         Returns
         -------
-        ``{status, anchored, moves: [{model, version, source, target, reason}], functions, layers}``; status is
-        ``done``, ``planned`` or ``busy``. ``busy``: a release is under way, and nothing of what serves was deleted.
+        ``{status, ledger, anchored, moves: [{model, version, source, target, reason}], files: [{model, version, files,
+        bytes}], functions, layers, archives}``; status is ``done``, ``planned`` or ``busy``. ``busy``: a release is
+        under way, and nothing of what serves was deleted. ``ledger`` is ``intact``, ``broken``, or for a plan
+        ``not checked``.
 
         Raises
         ------
@@ -53,45 +60,37 @@ class Housekeeping:
             ``invalid_task`` for another task.
         """
         task = event.get("task")
-        if task not in ("daily", "plan"):
-            raise MlopsError("task must be daily or plan", code="invalid_task")
+        if task not in _TASKS:
+            raise MlopsError(f"task must be one of {', '.join(_TASKS)}", code="invalid_task")
+        if task == "anchor":
+            checked, anchored = self.watch.anchor()
+            return {"status": "done", "ledger": _verdict(checked.intact), "anchored": anchored}
         actor, reason = str(event.get("actor") or ACTOR), str(event.get("reason") or "the daily order")
         if task == "plan":
-            found = cleaning.look(self.registry, self.serving, self.deployed())
-            return self._answer("planned", False, self._due(), found)
+            found = cleaning.look(self.registry, self.serving, self.artifacts, self.deployed())
+            return _answer("planned", "not checked", False, self._due(), self._files(), found)
+        intact = self.watch.daily().intact  # first: what follows are entries of today
         moves = self._put_aside(actor)
-        run_id = f"housekeeping-{self.clock().isoformat()}"
-        if self.registry.acquire(STACK, LOCK, run_id, _LOCK_SECONDS):
-            try:
-                found = cleaning.look(self.registry, self.serving, self.deployed())
-                cleaning.carry_out(self.serving, found)
-            finally:
-                self.registry.let_go(STACK, LOCK, run_id)
-            status = "done"
-        else:
-            found, status = cleaning.Cleaning((), (), {}), "busy"
-        if found.functions or found.layers:
-            inputs = {
-                "functions": list(found.functions)[:200],
-                "layers": [a.rsplit(":", 1)[-1] for a in found.layers][:200],
-            }
-            draft = LedgerDraft(actor, "serving.cleaned", "serving", reason, "deleted", inputs, run_id)
-            self.ledger.append(draft)
-        anchored = anchors.drop(self.anchorage, self.stack, self.ledger.head(), self.clock().isoformat())
-        return self._answer(status, anchored, moves, found)
+        files = self._clear(actor, reason)
+        found, status = self._clean(actor, reason)
+        # A chain that is broken is not anchored: the next check would begin behind the place.
+        anchored = intact and self.watch.drop()
+        return _answer(status, _verdict(intact), anchored, moves, files, found)
+
+    def _rules(self, model: str) -> Retention:
+        contract = self.registry.contract(model)
+        return contract.retention if contract else Retention()
 
     def _due(self) -> list[retention.Move]:
         return [move for model in self.registry.models() for move in self._due_of(model)]
 
     def _due_of(self, model: str) -> list[retention.Move]:
-        contract = self.registry.contract(model)
-        rules = contract.retention if contract else None
-        policy = retention.Policy(rules.candidate_days, rules.keep_versions, rules.served_days) if rules else None
+        rules = self._rules(model)
         return retention.plan(
             self.registry.versions(model),
             self.registry.records(model, "serving", _RECORDS),
             [w.version for w in self.approvals.waiting(model)],
-            policy or retention.Policy(),
+            retention.Policy(rules.candidate_days, rules.keep_versions, rules.served_days),
             self.clock(),
         )
 
@@ -100,7 +99,7 @@ class Housekeeping:
         for move in self._due():
             try:
                 self.registry.move(move.model, move.version, (move.source,), move.target, move.reason)
-            except ConflictError:  # a release has begun with it: the next day looks again
+            except ConflictError:  # a release has begun with it, or it was given a name: the next day looks again
                 continue
             done.append(move)
         naming = Naming(self.registry, self.ledger, self.clock)
@@ -111,6 +110,40 @@ class Housekeeping:
                     self._note(version, actor)
         return done
 
+    def _files(self) -> list[clearing.Clearing]:
+        now = self.clock()
+        return [
+            found
+            for model in self.registry.models()
+            for found in clearing.plan(self.registry, self.artifacts, model, self._rules(model).files_days, now)
+        ]
+
+    def _clear(self, actor: str, reason: str) -> list[clearing.Clearing]:
+        done = self._files()
+        for found in done:
+            why = f"{reason}: retired for {self._rules(found.model).files_days} days"
+            now = self.clock().isoformat()
+            clearing.carry_out(self.registry, self.ledger, self.artifacts, found, actor=actor, reason=why, now=now)
+        return done
+
+    def _clean(self, actor: str, reason: str) -> tuple[cleaning.Cleaning, str]:
+        run_id = f"housekeeping-{self.clock().isoformat()}"
+        if not self.registry.acquire(STACK, LOCK, run_id, _LOCK_SECONDS):
+            return cleaning.Cleaning((), (), {}), "busy"
+        try:
+            found = cleaning.look(self.registry, self.serving, self.artifacts, self.deployed())
+            cleaning.carry_out(self.serving, self.artifacts, found)
+        finally:
+            self.registry.let_go(STACK, LOCK, run_id)
+        if found.functions or found.layers:
+            inputs = {
+                "functions": list(found.functions)[:200],
+                "layers": [a.rsplit(":", 1)[-1] for a in found.layers][:200],
+            }
+            draft = LedgerDraft(actor, "serving.cleaned", "serving", reason, "deleted", inputs, run_id)
+            self.ledger.append(draft)
+        return found, "done"
+
     def _note(self, version: ModelVersion, actor: str) -> None:
         known_as = f"retention/{version.model}/{version.version}/{version.state}/{version.updated_at}"
         subject = f"model/{version.model}/{version.version}"
@@ -118,17 +151,26 @@ class Housekeeping:
             LedgerDraft(actor, f"version.{version.state}", subject, version.reason, version.state, {}, known_as)
         )
 
-    def _answer(
-        self, status: str, anchored: bool, moves: list[retention.Move], found: cleaning.Cleaning
-    ) -> dict[str, Any]:
-        told = [
-            {"model": m.model, "version": m.version, "source": m.source, "target": m.target, "reason": m.reason}
-            for m in moves
-        ]
-        return {
-            "status": status,
-            "anchored": anchored,
-            "moves": told,
-            "functions": list(found.functions),
-            "layers": list(found.layers),
-        }
+
+def _verdict(intact: bool) -> str:
+    return "intact" if intact else "broken"
+
+
+def _answer(
+    status: str,
+    ledger: str,
+    anchored: bool,
+    moves: list[retention.Move],
+    files: list[clearing.Clearing],
+    found: cleaning.Cleaning,
+) -> Answer:
+    return {
+        "status": status,
+        "ledger": ledger,
+        "anchored": anchored,
+        "moves": [asdict(move) for move in moves],
+        "files": [{**asdict(f), "files": list(f.files)} for f in files],
+        "functions": list(found.functions),
+        "layers": list(found.layers),
+        "archives": list(found.archives),
+    }

@@ -10,7 +10,7 @@ from mlops.errors import MlopsError
 from mlops.registry.entities import LedgerDraft, Record
 from mlops.registry.naming import predecessor
 from mlops.release.actions import Answer, Releases
-from mlops.release.modelset import ModelSet, Pair
+from mlops.release.modelset import ArtifactError, ModelSet, Pair
 from mlops.release.preflight import golden_failures
 from mlops.release.state import LOCK, STACK
 
@@ -67,22 +67,29 @@ def manual_rollback(
         return _answer(done.inputs)
     _take_over(releases, request_id)
     try:
-        begun = registry.record(model, "serving", request_id)
-        if begun is not None:
-            return _complete(releases, model, begun.body, order)
-        challenger = registry.in_state(model, "challenger")
-        champion = registry.in_state(model, "champion")
-        if challenger is not None and to in (None, champion.version if champion else None):
-            return _end_release(releases, model, challenger.version, order)
-        target = to or predecessor(releases.registry, model, champion.version if champion else None)
-        if target is None:
-            return _refused(f"{model} has no earlier champion; name a version: --to VERSION")
-        unfit = _unfit(releases, model, target)
-        if unfit:
-            return _refused(unfit)
-        return _restore(releases, model, target, order)
+        return _go_back(releases, model, to, order)
+    except ArtifactError as error:  # before anything changed for callers
+        return _refused(error.message)
     finally:
         registry.let_go(STACK, LOCK, request_id)
+
+
+def _go_back(releases: Releases, model: str, to: str | None, order: _Order) -> Answer:
+    registry = releases.registry
+    begun = registry.record(model, "serving", order.request_id)
+    if begun is not None:
+        return _complete(releases, model, begun.body, order)
+    challenger = registry.in_state(model, "challenger")
+    champion = registry.in_state(model, "champion")
+    if challenger is not None and to in (None, champion.version if champion else None):
+        return _end_release(releases, model, challenger.version, order)
+    target = to or predecessor(releases.registry, model, champion.version if champion else None)
+    if target is None:
+        return _refused(f"{model} has no earlier champion; name a version: --to VERSION")
+    unfit = _unfit(releases, model, target)
+    if unfit:
+        return _refused(unfit)
+    return _restore(releases, model, target, order)
 
 
 def refresh(releases: Releases, *, actor: str, reason: str, request_id: str) -> Answer:
@@ -107,6 +114,8 @@ def refresh(releases: Releases, *, actor: str, reason: str, request_id: str) -> 
             known_as = f"refresh/{request_id}"
             releases.ledger.append(LedgerDraft(actor, "serving.refreshed", "serving", reason, "live", inputs, known_as))
         return {"status": done.status, "function_version": done.version, "reasons": done.reasons}
+    except ArtifactError as error:
+        return _refused(error.message)
     finally:
         releases.registry.let_go(STACK, LOCK, request_id)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,11 @@ FILES = ("model.onnx", "manifest.json", "baseline.json", "golden.json")
 
 #: The first moment that a zip archive can hold; a fixed one makes equal sets equal bytes.
 _MOMENT = (1980, 1, 1, 0, 0, 0)
+
+
+class ArtifactError(MlopsError):
+    """A version's files cannot be packed: ``artifact_missing``, ``artifact_damaged``, or ``model_set_too_large``."""
+
 
 #: Bytes of models that leave room for the inference layer and the code below Lambda's 250 MB (unzipped).
 MAX_BYTES = 110_000_000
@@ -106,22 +112,30 @@ def build(models: ModelSet, artifacts: ObjectStore) -> bytes:
 
     Raises
     ------
-    MlopsError
-        ``artifact_missing`` when a version lacks a file, ``model_set_too_large`` when the models pass
-        :data:`MAX_BYTES` together.
+    ArtifactError
+        ``artifact_missing`` when a version lacks a file, ``artifact_damaged`` when its model is not the one that its
+        manifest names, ``model_set_too_large`` when the models pass :data:`MAX_BYTES` together.
     """
     too_large = oversize(models, artifacts)
     if too_large:
-        raise MlopsError(too_large, code="model_set_too_large")
+        raise ArtifactError(too_large, code="model_set_too_large")
     files = {"models/set.json": canonical(models.document())}
     for model, version in models.versions():
+        found: dict[str, bytes] = {}
         for name in FILES:
             try:
-                body = artifacts.get(version_prefix(model, version) + name)
+                found[name] = artifacts.get(version_prefix(model, version) + name)
             except NotFoundError as error:
                 message = f"{model}/{version} has no {name}; train or import the version again"
-                raise MlopsError(message, code="artifact_missing") from error
-            files[f"models/{model}/{version}/{name}"] = body
+                raise ArtifactError(message, code="artifact_missing") from error
+        wrong = damage(found["manifest.json"], found["model.onnx"])
+        if wrong:
+            message = (
+                f"{model}/{version} {wrong}, so it is not put into a layer; restore the object's earlier version, or "
+                "train or import the version again"
+            )
+            raise ArtifactError(message, code="artifact_damaged")
+        files |= {f"models/{model}/{version}/{name}": body for name, body in found.items()}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for name in sorted(files):
@@ -131,6 +145,17 @@ def build(models: ModelSet, artifacts: ObjectStore) -> bytes:
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, files[name])
     return buffer.getvalue()
+
+
+def damage(manifest: bytes, onnx: bytes) -> str:
+    """What is wrong with a version's model; empty when it is the one that its manifest names."""
+    try:
+        wanted = json.loads(manifest).get("onnx_sha256")
+    except (ValueError, AttributeError):
+        return "has a manifest that cannot be read"
+    if not wanted:
+        return "has a manifest that names no digest of model.onnx"
+    return "" if hashlib.sha256(onnx).hexdigest() == wanted else "has another model.onnx than its manifest names"
 
 
 def archive(models: ModelSet, artifacts: ObjectStore) -> str:

@@ -79,7 +79,8 @@ def stack(account, capsys, monkeypatch):
     """A stack with a model, two versions, a data set, reports, a log."""
     account.results = {
         "housekeeping": {
-            "status": "planned", "anchored": False, "functions": ["3"], "layers": [],
+            "status": "planned", "ledger": "not checked", "anchored": False, "functions": ["3"], "layers": [],
+            "files": [{"model": MODEL, "version": "w", "files": ["model.onnx"], "bytes": 7}], "archives": [],
             "moves": [{"model": MODEL, "version": "v", "source": "archived", "target": "retired", "reason": "old"}],
         },
         "release": {"status": "live", "reasons": []}, "drift_check": DRIFT, "cost_report": COST,

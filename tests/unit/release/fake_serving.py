@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -191,9 +192,11 @@ class World:
         self.registry.put_contract(contract)
 
     def add_version(self, version: str, model: str = "iris", state: Any = "candidate") -> None:
+        onnx = f"model.onnx of {model}/{version}".encode()
         manifest = Manifest(
-            model, version, "classification", (Feature("width", "number"),), "kind", ("no", "yes"), "yes"
-        )
+            model, version, "classification", (Feature("width", "number"),), "kind", ("no", "yes"), "yes",
+            onnx_sha256=hashlib.sha256(onnx).hexdigest(),
+        )  # fmt: skip
         prefix = version_prefix(model, version)
         self.artifacts.put(prefix + "manifest.json", json.dumps(manifest.to_dict()).encode())
         for name in ("model.onnx", "baseline.json", "golden.json"):

@@ -78,6 +78,25 @@ def test_nobody_decides_in_time(world: World) -> None:
         world.releases.approvals.only("iris")
 
 
+@pytest.mark.parametrize(("hours", "left"), [(72, [24.0]), (5, [2.0]), (2, [1.0]), (1.5, [0.5]), (1, []), (0.5, [])])
+def test_people_are_reminded_once_and_in_time(world: World, hours: float, left: list[float]) -> None:
+    contract = world.registry.contract("iris")
+    assert contract is not None
+    world.registry.put_contract(replace(contract, gates=Gates(approval=True, approval_hours=hours)))
+    assert list(world.walk(start(world)))[-1]["status"] == "declined"
+    told = [detail for kind, detail in world.events.put_events if kind == "ApprovalExpiring"]
+    assert [detail["hours_left"] for detail in told] == left
+    for detail in told:
+        assert (detail["model"], detail["version"], detail["release_id"]) == ("iris", "a", "r1")
+
+
+def test_who_decides_in_time_is_not_reminded(world: World) -> None:
+    hours = iter(range(10))
+    world.person = lambda: decide(world) if next(hours) == 2 else None
+    assert list(world.walk(start(world)))[-1]["status"] == "promoted"
+    assert "ApprovalExpiring" not in [kind for kind, _ in world.events.put_events]
+
+
 def test_a_lost_callback_costs_an_hour_at_most(world: World) -> None:
     def person() -> None:
         world.callbacks.waiting.clear()  # the machine does not hear

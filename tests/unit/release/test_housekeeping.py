@@ -10,15 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops.errors import MlopsError
-from mlops.registry import anchors, chain, retention
+from mlops.objects import layer_key, version_prefix
+from mlops.registry import anchors, chain, clearing, retention
 from mlops.registry.entities import Alias, ModelVersion, Record
+from mlops.registry.watch import Watch
 from mlops.release import cleaning
 from mlops.release.doctor import diagnose, examine
 from mlops.release.housekeeping import Housekeeping
 from mlops.release.manual import manual_rollback
 from mlops.release.ports import LATEST, Published
 from tests.fakes import MemoryObjects
-from tests.unit.release.fake_serving import World
+from tests.unit.release.fake_serving import Crash, Crashing, World
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -93,10 +95,10 @@ def world() -> World:
 
 
 def house(world: World, deployed: set[str] | None = None) -> Housekeeping:
-    world.anchorage = MemoryObjects()  # type: ignore[attr-defined]
+    watch = Watch("stack", world.registry, world.ledger, MemoryObjects(), world.events.put, world.clock)
     return Housekeeping(
-        "stack", world.registry, world.ledger, world.serving, world.releases.approvals,
-        world.anchorage, lambda: deployed or {"1"}, world.clock,  # type: ignore[attr-defined]
+        world.registry, world.ledger, world.serving, world.releases.approvals, world.artifacts, watch,
+        lambda: deployed or {"1"}, world.clock,
     )  # fmt: skip
 
 
@@ -112,6 +114,10 @@ def test_old_versions_and_layers_go_and_rollback_stays_one_move(world: World) ->
     assert len(done["layers"]) > 5
     assert "1" in world.serving.kept, "the deployment's own"
     assert set(world.serving.layers()) == set(layers) - set(done["layers"])
+    assert {layer_key(digest) for digest in world.serving.layers().values()} >= {
+        info.key for info in world.artifacts.list("layers/")
+    }, "an archive goes with its layer"
+    assert len(done["archives"]) >= len(done["layers"]) - 1
     assert {world.serving.kept[v].layer for v in world.serving.kept} <= set(world.serving.layers())
     known = len(world.serving.kept)
     world.clock.forward(seconds=1)
@@ -183,7 +189,7 @@ def test_once_a_day_is_as_good_as_twice(world: World) -> None:
 def test_a_rewritten_chain_is_intact_in_itself_and_found_by_an_anchor(world: World) -> None:
     keeper = house(world)
     keeper.run({"task": "daily"})
-    kept = list(anchors.read(keeper.anchorage, "stack"))
+    kept = list(anchors.read(keeper.watch.anchorage, "stack"))
     entries = list(world.ledger.entries())
     assert anchors.check(entries, kept) == []
     forged: list[Any] = []
@@ -202,6 +208,72 @@ def test_a_rewritten_chain_is_intact_in_itself_and_found_by_an_anchor(world: Wor
     assert "is gone" in anchors.check(forged[:3], kept)[0].message
 
 
+def test_files_of_what_was_retired_long_ago_go_and_what_tells_of_it_stays(world: World) -> None:
+    prefix = version_prefix("iris", "a")
+    for name in ("holdout.npz", "model_card.json", "evaluation.html"):
+        world.artifacts.put(prefix + name, b"x" * 10)
+    for name in "ab":
+        world.registry.move("iris", name, ("archived",), "retired", "old")
+    keeper = house(world)
+    world.clock.forward(days=89)
+    assert keeper.run({"task": "daily"})["files"] == []
+    world.clock.forward(days=2)
+    planned = keeper.run({"task": "plan"})["files"]
+    assert world.artifacts.exists(prefix + "model.onnx")
+    done = keeper.run({"task": "daily", "actor": "user:ann", "reason": "room"})["files"]
+    assert done == planned
+    assert [(f["version"], f["files"]) for f in sorted(done, key=lambda f: f["version"])] == [
+        ("a", ["model.onnx", "baseline.json", "golden.json", "holdout.npz"]),
+        ("b", ["model.onnx", "baseline.json", "golden.json"]),
+    ]
+    left = [i.key.removeprefix(prefix) for i in world.artifacts.list(prefix)]
+    assert left == ["evaluation.html", "manifest.json", "model_card.json"]
+    assert all(world.artifacts.exists(version_prefix("iris", v) + "model.onnx") for v in "cdefgh")
+    entries = [e for e in world.ledger.entries() if e.action == "version.files_deleted"]
+    assert {(e.actor, e.reason) for e in entries} == {("user:ann", "room: retired for 90 days")}
+    names = ("model.onnx", "baseline.json", "golden.json")
+    size = sum(len(f"{name} of iris/a") for name in names) + 10
+    assert [e.inputs["bytes"] for e in entries if e.subject.endswith("/a")] == [size]
+    assert keeper.run({"task": "daily"})["files"] == []
+
+
+@pytest.mark.parametrize("at", range(1, 7))
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_deletion_that_broke_off_is_completed_and_told_whole_and_once(at: int, when: str) -> None:
+    world = World()
+    world.first_champion("a")
+    world.first_champion_again("b")
+    world.registry.move("iris", "a", ("archived",), "retired", "old")
+    world.clock.forward(days=91)
+    counter = {"calls": 0, "before": 0, "after": 0, "crashes": 0, when: at}
+    parts = (world.registry, world.ledger, world.artifacts)
+    broken = [Crashing(part, counter, {"put_record", "delete", "append"}) for part in parts]
+
+    def clear(registry: Any, ledger: Any, artifacts: Any) -> None:
+        for found in clearing.plan(registry, artifacts, "iris", 90, world.clock()):
+            now = world.clock().isoformat()
+            clearing.carry_out(registry, ledger, artifacts, found, actor="function:x", reason="old", now=now)
+
+    with pytest.raises(Crash):
+        clear(*broken)
+    clear(*parts)
+    (entry,) = [e for e in world.ledger.entries() if e.action == "version.files_deleted"]
+    assert entry.inputs["files"] == ["model.onnx", "baseline.json", "golden.json"]
+    left = [i.key.rpartition("/")[2] for i in world.artifacts.list(version_prefix("iris", "a"))]
+    assert left == ["manifest.json"]
+    assert clearing.plan(world.registry, world.artifacts, "iris", 90, world.clock()) == []
+
+
+@given(registries(), st.none() | st.integers(1, 400))
+def test_files_of_what_may_be_needed_are_never_due(
+    found: tuple[list[ModelVersion], list[Record]], days: int | None
+) -> None:
+    versions, _ = found
+    due = {v.version for v in clearing.due(versions, ["v1"], days, NOW)}
+    old = [v for v in versions if v.state == "retired" and not v.aliases and days and v.created_at <= day(days)]
+    assert due == {v.version for v in old} - {"v1"}
+
+
 def test_an_alias_whose_change_broke_off_before_its_entry_is_told_by_housekeeping(world: World) -> None:
     named = Alias("iris", "blessed", "a", None, "user:ann", "audited", world.clock().isoformat())
     world.registry.put_alias(named, None)
@@ -212,5 +284,5 @@ def test_an_alias_whose_change_broke_off_before_its_entry_is_told_by_housekeepin
 
 
 def test_another_task_is_refused(world: World) -> None:
-    with pytest.raises(MlopsError, match="daily or plan"):
+    with pytest.raises(MlopsError, match="daily, plan, anchor"):
         house(world).run({"task": "sweep"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import zipfile
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from mlops.errors import MlopsError
 from mlops.release import modelset
-from mlops.release.modelset import ModelSet, Pair
+from mlops.release.modelset import ArtifactError, ModelSet, Pair
 from tests.fakes import MemoryObjects
 from tests.unit.release.fake_serving import World
 
@@ -25,6 +26,8 @@ def stored(models: ModelSet) -> MemoryObjects:
     for model, version in models.versions():
         for name in modelset.FILES:
             bucket.put(f"models/{model}/{version}/{name}", f"{model} {version} {name}".encode())
+        digest = hashlib.sha256(f"{model} {version} model.onnx".encode()).hexdigest()
+        bucket.put(f"models/{model}/{version}/manifest.json", json.dumps({"onnx_sha256": digest}).encode())
     return bucket
 
 
@@ -70,6 +73,27 @@ def test_a_missing_artifact_is_named() -> None:
     bucket.delete("models/m/v1/golden.json")
     with pytest.raises(MlopsError, match=r"m/v1 has no golden\.json"):
         modelset.build(models, bucket)
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "message"),
+    [
+        ("model.onnx", b"another", "has another model.onnx than its manifest names"),
+        ("manifest.json", b"{}", "names no digest"),
+        ("manifest.json", b"[1]", "cannot be read"),
+        ("manifest.json", b"\xff", "cannot be read"),
+    ],
+)
+def test_a_file_that_is_not_what_was_judged_is_not_packed(name: str, body: bytes, message: str) -> None:
+    """Whoever may write the bucket, or a disk that forgets, must not change what answers callers."""
+    models = ModelSet({"m": Pair("v1", "v2")})
+    bucket = stored(models)
+    bucket.put(f"models/m/v2/{name}", body)
+    with pytest.raises(ArtifactError, match=message) as caught:
+        modelset.archive(models, bucket)
+    assert caught.value.code == "artifact_damaged"
+    assert "m/v2" in caught.value.message
+    assert not list(bucket.list("layers/"))
 
 
 def test_a_set_beyond_a_layer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,12 @@ import pytest
 
 from mlops.contract import Gates, Release
 from mlops.errors import MlopsError
+from mlops.objects import version_prefix
 from mlops.registry import chain
 from mlops.release.dispatch import run
+from mlops.release.manual import manual_rollback, refresh
 from mlops.release.ports import Firing, StorageFullError
+from mlops.release.state import LOCK, STACK
 from tests.unit.release.fake_serving import World
 
 
@@ -443,3 +446,30 @@ def test_weights_set_by_hand_stop_a_release_and_do_not_survive_its_rollback(worl
     assert (answer["status"], answer["reasons"]) == ("rolled_back", ["what is live was changed by somebody else"])
     assert world.serving.aliased() == {world.serving.alias}
     assert world.serving.serves() == {"iris": {"champion": "a", "challenger": None}}
+
+
+def test_a_damaged_model_is_refused_by_release_rollback_and_refresh_and_what_serves_stays(world: World) -> None:
+    world.first_champion("a")
+    world.first_champion_again("b")
+    world.add_version("c")
+    live, routes = world.serving.live().snapshot, world.serving.remembered()
+    kept = {key: list(bodies) for key, bodies in world.artifacts.versions.items()}
+    world.artifacts.put(version_prefix("iris", "c") + "model.onnx", b"not what the gates judged")
+    done = world.run(world.start("c"), lambda step: world.capture(30))
+    assert done["status"] == "rolled_back"
+    assert "iris/c has another model.onnx than its manifest names" in done["reasons"][0]
+    found = world.registry.version("iris", "c")
+    assert found is not None
+    assert found.state == "archived", "mended, it may be released again"
+    assert (world.serving.live().snapshot, world.serving.remembered()) == (live, routes)
+    assert world.registry.holder(STACK, LOCK) is None
+
+    world.artifacts.versions = kept
+    world.add_model("other")  # so the layers of before do not fit any more, and one must be built
+    world.artifacts.put(version_prefix("iris", "a") + "model.onnx", b"forged")
+    back = manual_rollback(world.releases, model="iris", actor="user:ann", reason="worse", request_id="q1")
+    assert (back["status"], world.serving.live().snapshot.version) == ("refused", live.version)
+    assert "iris/a has another model.onnx" in back["reasons"][0]
+    world.artifacts.put(version_prefix("iris", "b") + "model.onnx", b"forged")
+    again = refresh(world.releases, actor="user:ann", reason="x", request_id="q2")
+    assert (again["status"], world.serving.live().snapshot.version) == ("refused", live.version)
