@@ -13,6 +13,7 @@ import typer
 
 from mlops.cli import naming
 from mlops.cli.app import Session, session
+from mlops.cli.comparing import compare
 from mlops.cli.data import must_exist
 from mlops.cli.naming import A_VERSION, called, known, version_of
 from mlops.cli.output import when
@@ -33,6 +34,7 @@ Wait = Annotated[bool, typer.Option(help="Wait until it has ended, and show wher
 def register(app: typer.Typer) -> None:
     """Add these commands to the parser."""
     naming.register(models_app)
+    models_app.command("compare")(compare)
     app.add_typer(models_app, name="models", rich_help_panel="Models")
     for name, command in (
         ("train", train), ("release", release), ("rollback", rollback),
@@ -123,18 +125,6 @@ def card(
         ]
         if values:
             current.out.table(group["name"], [group["name"], "value", "notes"], values, elastic=["notes"])
-
-
-@models_app.command("compare")
-def compare(context: typer.Context, model: Model, first: Version, second: Version) -> None:
-    """Two versions side by side."""
-    current = session(context)
-    a, b = version_of(current, model, first), version_of(current, model, second)
-    current.out.result({"first": a, "second": b})
-    names = sorted({*a.metrics, *b.metrics})
-    rows: list[list[Any]] = [["state", a.state, b.state, ""], ["data set", a.dataset_version, b.dataset_version, ""]]
-    rows += [[n, a.metrics.get(n), b.metrics.get(n), _difference(a.metrics.get(n), b.metrics.get(n))] for n in names]
-    current.out.table(model, ["", a.version, b.version, "difference"], rows)
 
 
 @models_app.command("wrap")
@@ -379,7 +369,3 @@ def follow(
     told = [ended.output.get(name, "") for name in ("outcome", "status", "explanation")]
     current.out.say(f"{ended.status}: {' '.join(str(word) for word in told if word)}")
     return 0 if ended.status == "SUCCEEDED" else 1
-
-
-def _difference(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else b - a

@@ -26,6 +26,8 @@ from mlops.cli.app import application, run
 from mlops.cli.output import Output
 from mlops.contract.recipe import digest
 from mlops.errors import MlopsError, NotFoundError
+from mlops.features.spec import Feature
+from mlops.manifest import Manifest
 from mlops.objects import recipe_key, report_prefix, version_prefix
 from mlops.quality.labels import parse
 from mlops.registry import anchors
@@ -57,6 +59,11 @@ CARD = {
         {"metric_groups": [{"name": "metrics", "metric_data": [{"name": "roc_auc", "type": "number", "value": 0.9}]}]}
     ],
 }
+JUDGED = {
+    "metric": "roc_auc", "interval": None, "intervals": {"roc_auc": {"value": 0.9, "low": 0.85, "high": 0.96}},
+    "checks": [{"name": "latency", "value": 41.5}], "champion": "aaaaaaaaaaaa",
+    "gain": {"value": 0.05, "low": 0.01, "high": 0.09, "confidence": 0.95},
+}  # fmt: skip
 DRIFT = {
     "results": [
         {
@@ -96,7 +103,12 @@ def stack(account, capsys, monkeypatch):
                 {"roc_auc": auc}, reason="all gates passed, and the words go on longer than a line",
             )
         )  # fmt: skip
-        manifest = {"metrics": {"roc_auc": auc}, "lineage": {"code": "abc", "seed": 1, "parameters": {}}}
+        lineage = {"code": "abc", "seed": 1, "family": "forest", "parameters": {"trees": int(100 * auc)}}
+        features = (Feature("age", "integer"),)
+        manifest = Manifest(
+            MODEL, version, "classification", features, "diagnosis", lineage=lineage, metrics={"roc_auc": auc}
+        ).to_dict()
+        bench.artifacts.put(version_prefix(MODEL, version) + "evaluation.json", json.dumps(JUDGED).encode())
         bench.artifacts.put(version_prefix(MODEL, version) + "manifest.json", json.dumps(manifest).encode())
         bench.artifacts.put(version_prefix(MODEL, version) + "evaluation.html", b"<!doctype html>judged")
         bench.artifacts.put(version_prefix(MODEL, version) + "model_card.json", json.dumps(CARD).encode())
@@ -329,8 +341,20 @@ def test_models(said):
     assert listed.index("aaaaaaaaaaaa") > 0
     assert "    all gates passed" in listed
     assert "seed" in said("models", "show", MODEL, "aaaaaaaaaaaa")
-    compared = said("models", "compare", MODEL, "aaaaaaaaaaaa", "bbbbbbbbbbbb")
-    assert "0.05" in compared
+
+
+def test_two_versions_side_by_side(said, tmp_path):
+    shown = said("models", "compare", MODEL, "aaaa", "champion", "--out", "c.html")
+    for words in (
+        "0.9 (0.85 to 0.96)", "overlap", "On the same rows, bbbbbbbbbbbb gains 0.05 in roc_auc", "better",
+        "trees", "the same in both: family", "seed", "µs for a row", "has no baseline.json",
+    ):  # fmt: skip
+        assert words in shown, words
+    assert "<h2>Parameters</h2>" in (tmp_path / "c.html").read_text()
+    said("models", "compare", MODEL, "aaaa", "champion", "--out", "c.json")
+    assert json.loads((tmp_path / "c.json").read_text())["second"] == "bbbbbbbbbbbb"
+    told = said("models", "compare", MODEL, "aaaa", "champion", "--out", "c.txt", "--json", code=1)
+    assert told["error"]["code"] == "usage"
 
 
 def test_names_stand_wherever_a_version_may_and_are_in_the_ledger(said, stack):
@@ -338,7 +362,7 @@ def test_names_stand_wherever_a_version_may_and_are_in_the_ledger(said, stack):
     assert f"blessed means {MODEL}/{old}" in said("models", "alias", MODEL, "blessed", "aaaa", "--reason", "audit")
     assert "audit" in said("models", "alias", MODEL)
     assert said("models", "show", MODEL, "blessed", "--json")["version"]["version"] == old
-    assert said("models", "compare", MODEL, "blessed", "champion", "--json")["second"]["version"] == new
+    assert said("models", "compare", MODEL, "blessed", "champion", "--json")["second"] == new
     said("models", "card", MODEL, "blessed")
     said("rollback", MODEL, "--to", "blessed", "--reason", "x", code=1)
     assert stack.invoked[-1][1]["to"] == old

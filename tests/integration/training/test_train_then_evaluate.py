@@ -23,6 +23,7 @@ from mlops.aws.registry import DynamoRegistry
 from mlops.contract import Contract
 from mlops.errors import ConfigurationError
 from mlops.objects import capture_prefix, label_prefix, part_prefix
+from mlops.registry import comparing
 from mlops.registry.entities import DatasetVersion, ModelVersion
 from tests.unit.training import tables
 
@@ -132,6 +133,29 @@ def test_what_became_true_of_live_predictions_judges_the_next_version(stack: Con
     (check,) = [c for c in judged["checks"] if c["name"] == "no_worse_on_recent_traffic"]
     assert "on 120 recent predictions whose truth is known" in check["message"]
     assert check["value"] is not None
+
+    registry.put_version(
+        ModelVersion(stack.name, candidate, "challenger", "t", "d2", "c", judged["metrics"], parent_version=champion)
+    )
+    artifacts = S3Objects("artifacts")
+    sides = [comparing.read(artifacts, registry.version(stack.name, v)) for v in versions]  # type: ignore[arg-type]
+    seen = comparing.compare(*sides)
+    assert seen.paired is not None
+    assert (seen.paired["of"], seen.paired["over"]) == (candidate, champion)
+    (auc,) = [m for m in seen.metrics if m.name == "roc_auc"]
+    assert auc.second_interval is not None
+    assert auc.second is not None
+    assert auc.second_interval[0] <= auc.second <= auc.second_interval[1]
+    assert {s.column for s in seen.data} == {"a", "b", "y"}
+    assert [note for note in seen.notes if champion in note] == [
+        f"{champion} has no evaluation.json: its metrics have no intervals"
+    ]
+    same = comparing.compare(sides[1], sides[1])
+    assert {m.difference for m in same.metrics} == {0.0}
+    assert {s.moved for s in same.data} == {0.0}
+    assert same.features == ()
+    assert all(p.same for p in (*same.lineage, *same.parameters, *same.serving))
+    json.dumps(seen.to_dict(), allow_nan=False)
 
 
 @pytest.mark.parametrize("app", [train_app, evaluate_app])
