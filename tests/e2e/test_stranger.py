@@ -84,3 +84,12 @@ def test_from_a_file_to_a_prediction(deployed: Deployed, tmp_path: Path) -> None
     assert explanation["base"] + sum(explanation["contributions"].values()) == pytest.approx(explanation["score"])
     assert explanation["contributions"]["age"] > 0  # 70 is old there, and the old leave
     assert mlops(deployed, tmp_path, "ledger", "verify")["intact"] is True
+    mlops(deployed, tmp_path, "models", "alias", "customers", "first", version[:6], "--reason", "it was the first")
+    found = mlops(deployed, tmp_path, "models", "search", "alias=first state=champion auc>0.5 trained>=1d")
+    assert [v["version"] for v in found["versions"]] == [version]
+    same = mlops(deployed, tmp_path, "models", "compare", "customers", "first", "champion")
+    assert {m["difference"] for m in same["metrics"]} == {0.0}
+    assert [m["name"] for m in same["metrics"] if m["first_interval"]]
+    assert {s["column"] for s in same["data"]} == {"age", "plan", "monthly_spend", "active", "since", "churned"}
+    told = [act["what"] for act in mlops(deployed, tmp_path, "history", "customers")["acts"]]
+    assert f"The name 'first' means version {version} from now on." in told

@@ -96,7 +96,14 @@ class Comparison:
     notes: tuple[str, ...] = field(default=())
 
     def to_dict(self) -> dict[str, Any]:
-        return {"schema": "mlops.comparison.v1", **asdict(self)}
+        """The JSON form, with what follows from it: differences, and what is the same."""
+        found = asdict(self)
+        for metric, told in zip(self.metrics, found["metrics"], strict=True):
+            told["difference"] = metric.difference
+        for name in ("parameters", "lineage", "features", "serving"):
+            for pair, told in zip(getattr(self, name), found[name], strict=True):
+                told["same"] = pair.same
+        return {"schema": "mlops.comparison.v1", **found}
 
 
 def read(artifacts: ObjectStore, version: ModelVersion) -> Side:

@@ -109,6 +109,8 @@ def test_what_differs_and_what_the_intervals_say() -> None:
     assert {p.name for p in found.features} == {"age"}
     assert [p.same for p in found.lineage if p.name == "seed"] == [True]
     assert {p.name: (p.first, p.second) for p in found.serving}["bytes of model.onnx"] == (103, 106)
+    told = found.to_dict()
+    assert (told["metrics"][0]["difference"], told["parameters"][0]["same"]) == (auc.difference, False)
     assert found.paired is not None
     assert "second gains -0.04 in roc_auc over one (-0.06 to -0.02 with 95%): worse." in comparing.paired_words(
         found.paired
