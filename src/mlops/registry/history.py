@@ -7,7 +7,7 @@ action never goes missing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +26,21 @@ class Line:
     version: str
     what: str
     why: str
+
+
+@dataclass(frozen=True)
+class Life:
+    """One version in short. ``made`` (ISO 8601) is when it was trained or registered; ``gates`` what they said of it;
+    ``now`` what became of it in the end, ``since`` when. ``served`` is for how long it answered callers, in seconds."""
+
+    version: str
+    made: str
+    dataset_version: str | None
+    parent: str | None
+    gates: str
+    now: str
+    since: str
+    served: float
 
 
 @dataclass(frozen=True)
@@ -51,9 +66,11 @@ def _is_about(entry: LedgerEntry, model: str) -> bool:
 
 def tell(entries: Sequence[LedgerEntry]) -> list[Line]:
     """A sentence for every entry of :func:`about`."""
-    return [
-        Line(e.sequence, e.time, e.actor, _version(e), _SENTENCES.get(e.action, _plain)(e), e.reason) for e in entries
-    ]
+    return [Line(e.sequence, e.time, e.actor, _version(e), _sentence(e), e.reason) for e in entries]
+
+
+def _sentence(entry: LedgerEntry) -> str:
+    return _step(entry) or _SENTENCES.get(entry.action, _plain)(entry)
 
 
 def reigns(entries: Sequence[LedgerEntry]) -> list[Reign]:
@@ -73,6 +90,42 @@ def reigns(entries: Sequence[LedgerEntry]) -> list[Reign]:
             found[-1] = Reign(last.version, last.since, entry.time, last.dataset_version, entry.action)
         found.append(Reign(champion, entry.time, None, datasets.get(champion)))
     return found
+
+
+def lives(entries: Sequence[LedgerEntry], until: datetime) -> list[Life]:
+    """Every version that :func:`about`'s entries name, in the order in which they came. Who still serves does so until
+    ``until``."""
+    served: dict[str, float] = {}
+    for reign in reigns(entries):
+        end = datetime.fromisoformat(reign.until) if reign.until else until
+        length = (end - datetime.fromisoformat(reign.since)).total_seconds()
+        served[reign.version] = served.get(reign.version, 0.0) + length
+    found: dict[str, Life] = {}
+    for entry in entries:
+        version = _version(entry)
+        if not version:
+            continue
+        inputs, known = entry.inputs, found.get(version)
+        life = known or Life(version, entry.time, None, None, "", "", entry.time, served.get(version, 0.0))
+        became = _BECAME.get(entry.action)
+        found[version] = replace(
+            life,
+            dataset_version=life.dataset_version or inputs.get("dataset_version"),
+            parent=life.parent or inputs.get("parent_version"),
+            gates=entry.outcome.replace("_", " ") if entry.action == "version.evaluated" else life.gates,
+            now=became(entry) if became else life.now,
+            since=entry.time if became else life.since,
+        )
+        for replaced in _replaced(entry):
+            if replaced in found and replaced != version:
+                found[replaced] = replace(found[replaced], now="put aside: it may serve again", since=entry.time)
+    return list(found.values())
+
+
+def _replaced(entry: LedgerEntry) -> list[str]:
+    """Versions that do not serve any more after an entry."""
+    before = {"version.promoted": "previous", "version.rolled_back": "from"}.get(entry.action)
+    return [str(entry.inputs[before])] if before and entry.inputs.get(before) else []
 
 
 def served_at(entries: Sequence[LedgerEntry], moment: datetime) -> Reign | None:
@@ -96,12 +149,29 @@ def page(model: str, entries: Sequence[LedgerEntry], *, written: str) -> str:
     summary = f"{now.version} serves since {_when(now.since)}." if now else "No version has served yet."
     rows = [[r.version, _when(r.since), _when(r.until) if r.until else "still", r.dataset_version] for r in served]
     told = [[line.sequence, _when(line.time), line.who, line.what, line.why] for line in lines]
+    last = datetime.fromisoformat(entries[-1].time) if entries else None
+    made = [
+        [
+            x.version,
+            _when(x.made),
+            x.dataset_version,
+            x.parent,
+            x.gates or None,
+            _length(x.served),
+            x.now,
+            _when(x.since),
+        ]
+        for x in (lives(entries, last) if last else ())
+    ]
+    headers = ["version", "first heard of", "trained on", "after", "gates", "served", "what became of it", "since"]
     return html.page(
         f"History of {model}",
         f"{summary} {len(lines)} acts are in the ledger.",
         [
             html.section("Who served when", html.table(["version", "from", "until", "trained on"], rows)),
+            html.section("Its versions", html.table(headers, made), "Served is counted to the last act."),
             html.section("What happened", html.table(["#", "when (UTC)", "who", "what", "why"], told)),
+            html.section("How to read this", html.definitions(_WORDS)),
         ],
         footer=written,
     )
@@ -123,6 +193,48 @@ def _version(entry: LedgerEntry) -> str:
 
 def _when(time: str) -> str:
     return time[:16].replace("T", " ")
+
+
+def _length(seconds: float) -> str | None:
+    if not seconds:
+        return None
+    minutes = int(seconds // 60)
+    days, hours = divmod(minutes // 60, 24)
+    return f"{days} d {hours} h" if days else f"{hours} h {minutes % 60} min"
+
+
+#: What becomes of a version by an act, in words; acts that are not here change nothing of it.
+_BECAME: Mapping[str, Callable[[LedgerEntry], str]] = {
+    "version.trained": lambda e: "trained",
+    "version.not_trained": lambda e: "not trained",
+    "version.registered": lambda e: "ready to be released" if e.outcome == "candidate" else "rejected by the gates",
+    "approval.declined": lambda e: "declined by a person",
+    "approval.expired": lambda e: "rejected: nobody decided in time",
+    "release.started": lambda e: "being released",
+    "release.rolled_back": lambda e: "its release went back",
+    "release.failed": lambda e: "its release ended by a fault",
+    "release.abandoned": lambda e: "put aside: its release was aborted",
+    "version.promoted": lambda e: "answers all callers",
+    "version.rolled_back": lambda e: (
+        "answers all callers" if e.inputs.get("to") == _version(e) else "its release was ended by a person"
+    ),
+    "version.archived": lambda e: "put aside: it may be released",
+    "version.retired": lambda e: "retired for good",
+    "version.files_deleted": lambda e: "retired for good, its model and rows deleted",
+}
+
+#: Words that a stranger may not know.
+_WORDS = (
+    ("champion", "the version that answers callers"),
+    ("challenger", "a version under release: it is compared with the champion on the same requests"),
+    ("shadow", "the first step of a release: the challenger scores every request and nobody sees its answers"),
+    ("canary", "a further step: the challenger answers a share of the callers, the same ones throughout"),
+    ("gates", "what a version must pass before anybody can release it; the contract says which"),
+    ("contract", "what the model is for, which data it takes, and what is asked of it; by its digest"),
+    ("data set", "the rows that a version was trained on, by a digest of the rows themselves"),
+    ("user:… and function:…", "a person, by name, and a function of the stack that acted by itself"),
+    ("#", "the number of the entry in the ledger, whose chain `mlops ledger verify` checks"),
+)
 
 
 def _plain(entry: LedgerEntry) -> str:
@@ -152,6 +264,36 @@ def _upload(entry: LedgerEntry) -> str:
 def _trained(entry: LedgerEntry) -> str:
     data = entry.inputs.get("dataset_version")
     return f"Version {_version(entry)} was trained{f' from data set {data}' if data else ''}."
+
+
+def _not_trained(entry: LedgerEntry) -> str:
+    return f"A training of version {_version(entry)} gave no model: {entry.outcome.replace('_', ' ')}."
+
+
+def _step(entry: LedgerEntry) -> str | None:
+    """A canary step, whose number is part of the action."""
+    if not entry.action.startswith("release.canary-"):
+        return None
+    share = (entry.inputs.get("step") or {}).get("share")
+    part = f"{share:.0%} of the callers" if isinstance(share, int | float) else "a share of the callers"
+    return f"Version {_version(entry)} answers {part}, the champion the others (step {entry.action.partition('.')[2]})."
+
+
+def _job(entry: LedgerEntry) -> str:
+    cause, _, then = entry.outcome.partition(":")
+    where = f"{entry.inputs.get('instance')}{' (spot)' if entry.inputs.get('spot') else ''}"
+    return f"A training job on {where} ended: {cause.replace('_', ' ')}; next: {then.replace('_', ' ') or 'nothing'}."
+
+
+def _stopped(entry: LedgerEntry) -> str:
+    kept = "its best so far is kept" if entry.outcome == "keep_best" else "without a model"
+    return f"The training {entry.inputs.get('run_id')} was told to stop, {kept}."
+
+
+def _scored(entry: LedgerEntry) -> str:
+    rows: Any = entry.inputs.get("rows")
+    counted = f"{rows} rows" if isinstance(rows, int) else "files"
+    return f"Version {_version(entry)} scored {counted} in one go ({entry.inputs.get('run')}): {entry.outcome}."
 
 
 def _registered(entry: LedgerEntry) -> str:
@@ -205,6 +347,14 @@ _SENTENCES: Mapping[str, Callable[[LedgerEntry], str]] = {
     "upload.duplicate": _upload,
     "retrain.decided": lambda e: f"A training was {'launched' if e.outcome.startswith('launch') else 'not launched'}.",
     "version.trained": _trained,
+    "version.not_trained": _not_trained,
+    "training.job_ended": _job,
+    "run.stop_asked": _stopped,
+    "quality.checked": lambda e: f"The quality of {_version(e)}'s live predictions was checked: {e.outcome}.",
+    "score.finished": _scored,
+    "score.failed": lambda e: f"A run of batch scoring ended by a fault ({e.inputs.get('run')}).",
+    "drift.backfilled": lambda e: f"A history of live traffic was compared with {_version(e)}'s data: {e.outcome}.",
+    "drift.backfill_failed": lambda e: "Comparing a history of live traffic ended by a fault.",
     "version.evaluated": lambda e: f"The gates judged {_version(e)}: {e.outcome.replace('_', ' ')}.",
     "version.registered": _registered,
     "approval.requested": lambda e: f"A person was asked about the release of {_version(e)}.",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,6 +79,50 @@ def test_another_model_with_a_longer_name_is_another_model() -> None:
         "The upload u1 was accepted (7 rows new).",
         "moon.landed of model/iris/v1: done.",
     ]
+
+
+def test_every_act_that_the_code_writes_about_a_model_has_a_sentence() -> None:
+    """A stranger must not meet `release.canary-1 of model/x/v: live.`"""
+    nouns = (
+        "alias|approval|contract|drift|quality|release|retrain|run|score|training|upload|version|model|registry|doctor"
+    )
+    written = set()
+    for path in (Path(__file__).parents[3] / "src" / "mlops").rglob("*.py"):
+        if path.name != "history.py":
+            written |= set(re.findall(rf'"((?:{nouns})\.[a-z_]+)"', path.read_text(encoding="utf-8")))
+    written = {a for a in written if not a.endswith((".json", ".onnx"))} | {"release.canary-1", "version.retired"}
+    assert len(written) > 30
+    found = entries([LedgerDraft("user:ann", action, "model/m/v1", "why", "done") for action in sorted(written)])
+    plain = [line.what for line in history.tell(found) if line.what.startswith(found[line.sequence - 1].action)]
+    assert plain == []
+
+
+def test_the_life_of_each_version_is_told_in_a_line() -> None:
+    world = World()
+    world.first_champion("a")
+    world.clock.forward(days=2)
+    world.first_champion_again("b")
+    world.add_version("c")
+    world.run(world.start("c"), lambda step: world.capture(30, fail=int(step == "canary-1")))
+    world.clock.forward(days=1)
+    manual_rollback(world.releases, model="iris", actor="user:ann", reason="complaints", request_id="q1")
+    world.registry.move("iris", "c", ("rejected",), "retired", "old")
+    world.ledger.append(LedgerDraft("function:housekeeping", "version.retired", "model/iris/c", "old", "retired"))
+    found = list(world.ledger.entries())
+    until = world.clock() + timedelta(days=3)
+    told = {x.version: x for x in history.lives(found, until)}
+    assert {v: x.now for v, x in told.items()} == {
+        "a": "answers all callers", "b": "put aside: it may serve again", "c": "retired for good",
+    }  # fmt: skip
+    assert told["a"].served > timedelta(days=5).total_seconds()
+    assert timedelta(days=1).total_seconds() < told["b"].served < timedelta(days=1.1).total_seconds()
+    assert (told["c"].served, told["a"].dataset_version) == (0.0, "d-a")
+    assert sum(x.served for x in told.values()) == pytest.approx(
+        (until - datetime.fromisoformat(history.reigns(found)[0].since)).total_seconds()
+    )
+    page = history.page("iris", found, written="now")
+    for words in ("answers 10% of the callers, the champion the others", "retired for good", "How to read this"):
+        assert words in page, words
 
 
 def test_pages_hold_every_act_and_no_markup_of_others() -> None:
