@@ -32,11 +32,11 @@ def service() -> DriftCheck:
 
 @observed("drift_check")
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """``{task: "dataset", model, part_id}`` → one outcome; ``{task: "window", model?, hours?, until?}`` →
+    """``{task: "dataset", model, part_id | parts}`` → one outcome; ``{task: "window", model?, hours?, until?}`` →
     ``{results: [...]}``; ``plan``, ``past``, ``timeline`` and ``fail`` are the steps of the machine ``backfill``."""
     match parse(event):
-        case Dataset(model, part_id):
-            return service().dataset(model, part_id).to_dict()
+        case Dataset(model, parts):
+            return service().dataset(model, *parts).to_dict()
         case Window(model_or_all, hours, until):
             results = service().windows(model_or_all, hours, until)
             metric("ModelsDrifted", sum(r.status == "drift" for r in results))

@@ -1,6 +1,6 @@
 """The port through which the domain sees a bucket, and the one place that knows the object keys.
 
-Two buckets exist. *data*: what users bring and what is derived from it (``incoming/``, ``datasets/``,
+Two buckets exist. *data*: what users bring and what is derived from it (``incoming/``, ``bulk/``, ``datasets/``,
 ``quarantine/``, ``captures/``, ``labels/``, ``labelled/``, ``reports/``, ``scores/``). *artifacts*: what is built
 (``models/``, ``layers/``, ``recipes/``).
 """
@@ -66,6 +66,16 @@ class ObjectStore(Protocol):
 def incoming_key(model: str, name: str) -> str:
     """An upload, as its sender named it."""
     return f"incoming/{model}/{name}"
+
+
+def bulk_prefix(model: str) -> str:
+    """Files that are uploaded many at a time; their objects start nothing by themselves."""
+    return f"bulk/{model}/"
+
+
+def bulk_work_prefix(bulk_id: str) -> str:
+    """What an upload of many files needs while it runs; deleted after a day."""
+    return f"work/bulk/{bulk_id}/"
 
 
 def part_prefix(model: str, part_id: str) -> str:

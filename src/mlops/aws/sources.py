@@ -1,4 +1,5 @@
-"""Files to score in S3, and the function that serves: adapters of :mod:`mlops.scoring`."""
+"""Files in S3 that somebody names by a prefix, and the function that serves: adapters of :mod:`mlops.scoring` and
+:mod:`mlops.bulk`."""
 
 from __future__ import annotations
 
@@ -10,6 +11,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from mlops.aws.clients import client, error_code
+from mlops.data import intake
+from mlops.data.intake import Upload
 from mlops.errors import ConflictError, MlopsError, NotFoundError
 from mlops.scoring.entities import SourceObject
 
@@ -44,6 +47,29 @@ class S3Sources:
             raise
         with open(path, "wb") as file:
             shutil.copyfileobj(body, file, _BLOCK)
+
+
+class S3Listing:
+    """A bucket's objects as they are now, with their versions where it keeps any."""
+
+    def __init__(self, bucket: str, s3: Any = None) -> None:
+        self.bucket = bucket
+        self._given = s3
+
+    def latest(self, prefix: str) -> Iterator[Upload]:
+        s3 = self._given or client("s3")
+        for page in s3.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=prefix):
+            for item in page.get("Versions", []):
+                if item["IsLatest"]:
+                    yield intake.one(
+                        {
+                            "bucket": self.bucket,
+                            "key": item["Key"],
+                            "version_id": item["VersionId"],
+                            "etag": item["ETag"].strip('"'),
+                            "size": item["Size"],
+                        }
+                    )
 
 
 class LivePredict:

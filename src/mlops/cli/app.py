@@ -116,12 +116,14 @@ def application() -> typer.Typer:
         serving,
         stacks,
         tuning,
+        uploading,
     )
 
     app = typer.Typer(rich_markup_mode="markdown", pretty_exceptions_enable=False, help=HELP)
     app.callback(invoke_without_command=True, help=HELP)(options)
     for module in (
-        data, contracts, models, quality, runs, approvals, serving, scoring, audit, stacks, care, retraining, tuning,
+        data, uploading, contracts, models, quality, runs, approvals, serving, scoring, audit, stacks, care, retraining,
+        tuning,
     ):  # fmt: skip
         module.register(app)
     return app

@@ -1,4 +1,4 @@
-"""Commands about contracts and data: init, check, push, upload, status."""
+"""Commands about contracts and data: init, check, push, status."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from mlops.cli.app import Session, session
 from mlops.cli.output import when
-from mlops.cli.runs import runs, wait_for, watch
+from mlops.cli.runs import runs, watch
 from mlops.errors import ContractError, NotFoundError
 
 #: How the pipeline's outcomes read to a person; others are their own words.
@@ -30,7 +30,6 @@ def register(app: typer.Typer) -> None:
     app.command("init", rich_help_panel="Data")(init)
     app.command("check", rich_help_panel="Data")(check)
     app.command("push", rich_help_panel="Data")(push)
-    app.command("upload", rich_help_panel="Data")(upload)
     app.command("status", rich_help_panel="Data")(status)
 
 
@@ -97,7 +96,7 @@ def check(
         must_exist(data)
         found = check_file(data, contract)
         result["data"] = found
-        _rows(current, found)
+        tell_rows(current, found)
     current.out.result(result)
     return 1 if result.get("data", {}).get("status") == "rejected" else 0
 
@@ -128,46 +127,6 @@ def push(
         if answer["status"] == "refused":
             current.out.note(f"note: the API does not know the new model yet: {'; '.join(answer['reasons'])}")
     current.out.result(results)
-
-
-def upload(
-    context: typer.Context,
-    model: Annotated[str, typer.Argument(help="Model that the file belongs to.")],
-    file: Annotated[Path, typer.Argument(help="CSV, JSONL or Parquet file, plain or compressed.")],
-    wait: Annotated[bool, typer.Option(help="Wait for validation and whatever follows.")] = True,
-    minutes: Annotated[float, typer.Option(help="How long to wait.")] = 30,
-) -> int:
-    """Upload data for a model and follow it through the pipeline.
-
-    Good rows are accepted, bad rows kept apart with reasons. When the contract's policy says so, a training follows.
-    Exit code 0 when rows were accepted or all were known, 1 when the file was rejected.
-
-    Example: `mlops upload churn march.csv`
-    """
-    current = session(context)
-    must_exist(file)
-    if current.workbench.registry.contract(model) is None:
-        current.out.note(f"note: no contract for '{model}' is in force; the file will be quarantined (mlops push)")
-    with current.out.bytes_bar(f"uploading {file.name}", file.stat().st_size) as advance:
-        sent = current.workbench.upload(model, file, progress=advance)
-    if not wait:
-        current.out.result(sent)
-        current.out.say(f"uploaded to {sent.key}; follow it with: mlops status {model}")
-        return 0
-    with current.out.spinner("waiting for the pipeline") as say:
-        execution = current.workbench.pipeline_of(sent)
-        ended = wait_for(current, execution, say, model=model, seconds=minutes * 60)
-    result = current.workbench.upload_result(execution)
-    current.out.result({"execution": ended, "upload": result})
-    if result:
-        _rows(current, result)
-    outcome = str(ended.output.get("outcome", ended.status))
-    current.out.say(f"pipeline: {OUTCOMES.get(outcome, outcome)}")
-    if ended.output.get("explanation"):
-        current.out.say(f"  {ended.output['explanation']}")
-    if ended.status != "SUCCEEDED":
-        return 1
-    return 1 if result and result.get("status") == "rejected" else 0
 
 
 def status(
@@ -287,7 +246,8 @@ def _domain(feature: Any) -> str:
     return f"{low} to {high}"
 
 
-def _rows(current: Session, result: Any) -> None:
+def tell_rows(current: Session, result: Any) -> None:
+    """What became of an upload's rows."""
     rows = result.get("rows", {})
     current.out.say(
         f"{result.get('status')}: {rows.get('read', 0)} rows read, {rows.get('accepted', 0)} accepted, "

@@ -91,18 +91,19 @@ def add_rows(
     schema = dg.schema_digest(accepted.columns)
     for _ in range(ATTEMPTS):
         current = registry.current_dataset(model)
-        parts = [(part_id, _part(objects, model, part_id)) for part_id in (current.parts if current else ())]
+        parts = [(part_id, part_info(objects, model, part_id)) for part_id in (current.parts if current else ())]
         fitting = [(part_id, info) for part_id, info in parts if info["schema_digest"] == schema]
         restarted = len(fitting) < len(parts)
         own = next((part_id for part_id, info in fitting if info["upload_id"] == upload_id), None)
         if own and current:  # this very upload was here before: a second delivery, or a run that broke off
             return Growth(own, current.version, int(dict(fitting)[own]["rows"]), current.rows)
-        others = [_digests(objects, model, part_id, accepted.folder) for part_id, _ in fitting]
-        fresh = _fresh(accepted, others, schema, contract, [part_id for part_id, _ in fitting])
+        others = [part_digests(objects, model, part_id, accepted.folder) for part_id, _ in fitting]
+        known = {part_id for part_id, _ in fitting} | {c for _, info in fitting for c in info.get("files", ())}
+        fresh = _fresh(accepted, others, schema, contract, known)
         if not fresh.any():
             return Growth("", current.version if current else "", 0, current.rows if current else 0)
         added = accepted if fresh.all() else accepted.choose(fresh)
-        part_id = dg.set_digest(_in_order([added.digests]), schema)
+        part_id = dg.set_digest(in_order([added.digests]), schema)
         info = {
             "schema": "mlops.part.v1",
             "model": model,
@@ -117,7 +118,7 @@ def add_rows(
         _write_part(objects, part_prefix(model, part_id), added, extras(added, part_id) if extras else {}, info)
         new = DatasetVersion(
             model=model,
-            version=dg.set_digest(_in_order([*others, added.digests]), schema),
+            version=dg.set_digest(in_order([*others, added.digests]), schema),
             parts=(*(p for p, _ in fitting), part_id),
             rows=sum(map(len, others)) + added.count,
             new_rows=added.count,
@@ -142,11 +143,11 @@ def load(objects: ObjectStore, model: str, version: str) -> Columns:
 
 
 def _fresh(
-    accepted: AddressedRows, others: Sequence[Digests], schema: str, contract: Contract, part_ids: list[str]
+    accepted: AddressedRows, others: Sequence[Digests], schema: str, contract: Contract, known: set[str]
 ) -> npt.NDArray[np.bool_]:
-    """Which rows the data set lacks."""
+    """Which rows the data set lacks; ``known``: addresses of its parts, and of the files that parts were made of."""
     if contract.checks.duplicates == "allow":
-        repeated = dg.set_digest(_in_order([accepted.digests]), schema) in part_ids
+        repeated = dg.set_digest(in_order([accepted.digests]), schema) in known
         return np.full(accepted.count, not repeated)
     fresh = np.ones(accepted.count, dtype=bool)
     for start in range(0, accepted.count, RUN_ROWS):
@@ -156,18 +157,19 @@ def _fresh(
     return fresh
 
 
-def _in_order(sets: Sequence[Digests]) -> Iterator[Digests]:
+def in_order(sets: Sequence[Digests]) -> Iterator[Digests]:
     """Sorted sets of digests as one sorted sequence, piece by piece."""
     positions = np.broadcast_to(np.int64(0), max(map(len, sets), default=0))  # nobody asks where they came from
     return (digests for digests, _ in merged([(s, positions[: len(s)]) for s in sets]))
 
 
-def _part(objects: ObjectStore, model: str, part_id: str) -> dict[str, Any]:
+def part_info(objects: ObjectStore, model: str, part_id: str) -> dict[str, Any]:
+    """What is known of a part: its ``part.json``."""
     info: dict[str, Any] = json.loads(objects.get(part_prefix(model, part_id) + "part.json"))
     return info
 
 
-def _digests(objects: ObjectStore, model: str, part_id: str, folder: Path) -> Digests:
+def part_digests(objects: ObjectStore, model: str, part_id: str, folder: Path) -> Digests:
     """A part's digests, in ascending order, mapped from a file."""
     path = folder / f"known-{part_id}.npy"
     if not path.exists():

@@ -72,6 +72,17 @@ def uploads(event: Mapping[str, Any]) -> list[Upload]:
     return found
 
 
+def one(fields: Mapping[str, Any]) -> Upload:
+    """The upload that ``{bucket, key, version_id, etag, size}`` is.
+
+    Raises
+    ------
+    EventError
+        for a field that is absent or of the wrong type.
+    """
+    return _upload(_field(fields, "bucket", str), _field(fields, "key", str), fields, "version_id", "etag")
+
+
 def start(event: Mapping[str, Any], pipeline: Starter) -> dict[str, Any]:
     """Start the pipeline once per upload.
 
@@ -110,7 +121,7 @@ def _read(event: Mapping[str, Any]) -> Iterator[Upload]:
         bucket, item = _field(detail, "bucket", dict), _field(detail, "object", dict)
         yield _upload(_field(bucket, "name", str), _field(item, "key", str), item, "version-id", "etag")
     else:
-        yield _upload(_field(event, "bucket", str), _field(event, "key", str), event, "version_id", "etag")
+        yield one(event)
 
 
 def _upload(bucket: str, key: str, item: Mapping[str, Any], version_name: str, etag_name: str) -> Upload:

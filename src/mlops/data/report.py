@@ -10,7 +10,7 @@ from mlops.report import html, svg
 _HEADLINES = {
     "accepted": "Every row was accepted.",
     "partial": "The good rows were accepted; the bad ones are kept apart, with their reasons.",
-    "rejected": "The file was rejected; nothing of it entered the data set. It is kept in quarantine.",
+    "rejected": "The upload was rejected; nothing of it entered the data set. It is kept.",
     "duplicate": "Every good row is in the data set already; nothing changed.",
 }
 
@@ -27,10 +27,10 @@ def page(report: Mapping[str, Any]) -> str:
             "Rows",
             html.cards(
                 [
-                    ("read", rows["read"], "rows in the file"),
+                    ("read", rows["read"], "rows in the upload"),
                     ("accepted", rows["accepted"], "good rows"),
                     ("kept apart", rows["quarantined"], "bad rows, in quarantine"),
-                    ("new", rows["new"], "not in the data set before"),
+                    *([("new", rows["new"], "not in the data set before")] if "new" in rows else []),
                 ]
             ),
         )
@@ -38,6 +38,8 @@ def page(report: Mapping[str, Any]) -> str:
     if status == "rejected":
         first = report["reasons"][0]
         sections.append(html.section("Why it was rejected", first["message"], note=f"code {first['code']}"))
+    if report.get("files"):
+        sections.append(_files(report["files"]))
     findings = report["findings"]
     if findings:
         shown = findings[:12]
@@ -59,6 +61,25 @@ def page(report: Mapping[str, Any]) -> str:
     sections.append(html.section("Where it comes from", html.definitions(facts)))
     summary = html.join([html.badge(status), html.escape(" " + _HEADLINES[status])])
     return html.page(f"Upload of {report['model']}", summary, sections, footer=f"upload {report['upload_id']}")
+
+
+def _files(files: list[dict[str, Any]]) -> html.Markup:
+    rows = [
+        [
+            f["key"].rsplit("/", 1)[-1],
+            html.badge(f["status"]),
+            f["read"],
+            f["new"],
+            f["quarantined"],
+            f["repeated"],
+            f["known"],
+            f["why"] or "-",
+        ]
+        for f in files
+    ]
+    headers = ["file", "status", "rows", "new", "kept apart", "in an earlier file", "known before", "why"]
+    note = "Files in the order of their names. Of equal rows, that of the first file counts."
+    return html.section("Files", html.table(headers, rows), note=note)
 
 
 def _columns(columns: list[dict[str, Any]]) -> html.Markup:

@@ -391,12 +391,13 @@ class _Run:
 def rejected_for(findings: Sequence[Finding], read: int) -> Rejection | None:
     """The rejection of an upload for what the contract says ``severity: reject`` to."""
     for finding in findings:
-        if finding.severity == "reject" and finding.count > finding.max_share * read:
-            where = f" (first row {finding.rows[0]})" if finding.rows else ""
+        # A class that no row has is found in no row.
+        if finding.severity == "reject" and (not finding.count or finding.count > finding.max_share * read):
+            where = f" in {_rows(finding.count)}" if finding.count else ""
+            where += f" (first row {finding.rows[0]})" if finding.rows else ""
             return Rejection(
                 finding.code,
-                f"{finding.message} in {_rows(finding.count)}{where}; the contract rejects the whole file for that "
-                "(severity: reject).",
+                f"{finding.message}{where}; the contract rejects the whole file for that (severity: reject).",
                 finding.column,
             )
     return None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Protocol
 
+import numpy as np
 import orjson
 
 from mlops.contract import Contract
@@ -131,8 +133,8 @@ class DriftCheck:
         self.events = events
         self.clock = clock
 
-    def dataset(self, model: str, part_id: str) -> Outcome:
-        """Check the rows of one upload.
+    def dataset(self, model: str, *parts: str) -> Outcome:
+        """Check the rows of one upload, part after part: one check, and memory for one part.
 
         Raises
         ------
@@ -142,20 +144,24 @@ class DriftCheck:
         contract = self._contract(model)
         champion = self.registry.in_state(model, "champion")
         if champion is None:
-            return self._no_champion(model, f"part-{part_id}", "dataset")
-        check_id = f"part-{part_id}-{champion.version}"
+            return self._no_champion(model, f"part-{parts[0]}", "dataset")
+        check_id = f"part-{_together(parts)}-{champion.version}"
         known = self._known(model, check_id)
         if known is not None:
             return known
-        table = Columns.load(self.data.get(part_prefix(model, part_id) + "columns.npz"))
-        days = _times(table, contract.timestamp)
-        table = table.select([n for n in table.names if n not in {*contract.key, contract.timestamp, *contract.ignore}])
-        job = _Job(contract, champion, check_id, "dataset", f"rows of upload {part_id}")
-        return self._check(
-            job,
-            lambda baseline: (accumulate(baseline, table), ()),
-            lambda unit: seasons.of_rows(unit, days) if days is not None else None,
-        )
+        unused, days = {*contract.key, contract.timestamp, *contract.ignore}, list[Days]()
+
+        def count(baseline: Baseline) -> tuple[Counts, tuple[str, ...]]:
+            counts = empty(baseline)
+            for part in parts:
+                table = Columns.load(self.data.get(part_prefix(model, part) + "columns.npz"))
+                days.extend(_times(table, contract.timestamp))
+                counts = merge(counts, accumulate(baseline, table.select([n for n in table.names if n not in unused])))
+            return counts, ()
+
+        job = _Job(contract, champion, check_id, "dataset", f"rows of upload {_together(parts)}")
+        # Asked for after the count, which meets the times.
+        return self._check(job, count, lambda unit: seasons.of_rows(unit, np.concatenate(days)) if days else None)
 
     def window(self, model: str, hours: float | None = None, until: datetime | None = None) -> Outcome:
         """Check the traffic of the last ``hours`` (default: the contract's) before ``until`` (default: now), and
@@ -461,8 +467,13 @@ def _traffic(start: datetime, end: datetime) -> str:
     return f"traffic from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
 
 
-def _times(table: Columns, timestamp: str | None) -> Days | None:
-    """When each row is of, in days since 1970; None when the rows do not say."""
+def _together(parts: Sequence[str]) -> str:
+    """A part's id; of several parts, one for all of them."""
+    return parts[0] if len(parts) == 1 else hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _times(table: Columns, timestamp: str | None) -> list[Days]:
+    """When each row is of, in days since 1970; nothing when the rows do not say."""
     if timestamp is None or timestamp not in table or table[timestamp].type != "date":
-        return None
-    return table[timestamp].values
+        return []
+    return [table[timestamp].values]

@@ -13,10 +13,10 @@ from mlops.errors import MlopsError
 
 @dataclass(frozen=True)
 class Dataset:
-    """Check the rows of one upload."""
+    """Check the rows of one upload, which may lie in several parts."""
 
     model: str
-    part_id: str
+    parts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def parse(event: Mapping[str, Any]) -> Request:
     task = event.get("task")
     match task:
         case "dataset":
-            return Dataset(_text(event, "model"), _text(event, "part_id"))
+            return Dataset(_text(event, "model"), _parts(event))
         case "window":
             model = _text(event, "model") if event.get("model") is not None else None
             return Window(model, _number(event, "hours"), _time(event, "until"))
@@ -105,6 +105,16 @@ def _text(event: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str) or not value:
         raise _invalid(f"'{name}' must be a text that is not empty")
     return value
+
+
+def _parts(event: Mapping[str, Any]) -> tuple[str, ...]:
+    """``parts``, or else the one ``part_id``."""
+    parts = event.get("parts")
+    if not parts:
+        return (_text(event, "part_id"),)
+    if not isinstance(parts, list) or not all(isinstance(p, str) and p for p in parts):
+        raise _invalid("'parts' must be a list of texts")
+    return tuple(parts)
 
 
 def _number(event: Mapping[str, Any], name: str) -> float | None:

@@ -89,13 +89,13 @@ class Columns:
     def select(self, names: Sequence[str]) -> Columns:
         return Columns(tuple(self[name] for name in names))
 
-    def save(self) -> bytes:
+    def save(self, *, packed: bool = True) -> bytes:
         """As an ``.npz`` archive without pickles; :meth:`load` reads it back."""
         header = [{"name": c.name, "type": c.type, "levels": list(c.levels)} for c in self.columns]
         arrays: dict[str, npt.NDArray[Any]] = {f"c{i}": c.values for i, c in enumerate(self.columns)}
         arrays["header"] = np.frombuffer(json.dumps(header, ensure_ascii=False).encode(), dtype=np.uint8)
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+        (np.savez_compressed if packed else np.savez)(buffer, **arrays)  # type: ignore[arg-type]
         return buffer.getvalue()
 
     @classmethod

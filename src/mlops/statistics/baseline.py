@@ -304,23 +304,27 @@ def recount(baseline: Baseline, blocks: Callable[[], Iterable[Columns]]) -> Base
     return widened(replace(baseline, counts=counts))
 
 
-def widened(baseline: Baseline) -> Baseline:
+def widened(baseline: Baseline, whole: Counts | None = None) -> Baseline:
     """The baseline with its outermost edges moved to the smallest and largest value that it counted, as if it had been
-    counted on those: what lay outside joins the outermost bins."""
-    found = [_widened(a, t) for a, t in zip(baseline.axes, baseline.counts.tallies, strict=True)]
+    counted on those: what lay outside joins the outermost bins.
+
+    ``whole``: what the baseline's counts are a part of, if they are; then its values decide.
+    """
+    ends = (whole or baseline.counts).tallies
+    found = [_widened(a, t, of) for a, t, of in zip(baseline.axes, baseline.counts.tallies, ends, strict=True)]
     frame = Baseline(tuple(a for a, _ in found), Counts("", 0, ()))
     counts = replace(baseline.counts, reference=frame.reference, tallies=tuple(t for _, t in found))
     return replace(baseline, axes=frame.axes, counts=counts)
 
 
-def _widened(axis: Axis, tally: Tally) -> tuple[Axis, Tally]:
+def _widened(axis: Axis, tally: Tally, of: Tally) -> tuple[Axis, Tally]:
     # Of infinite values nobody knows on which side they lie; where there are some, the bins stay.
-    if axis.kind != "numeric" or axis.discrete or tally.minimum is None or tally.maximum is None or tally.infinite:
+    if axis.kind != "numeric" or axis.discrete or of.minimum is None or of.maximum is None or of.infinite:
         return axis, tally
     first, *inner = tally.counts
     ends = [first + tally.below, *inner]
     ends[-1] += tally.above
-    return axes_of.widened(axis, tally.minimum, tally.maximum), replace(tally, counts=tuple(ends), below=0, above=0)
+    return axes_of.widened(axis, of.minimum, of.maximum), replace(tally, counts=tuple(ends), below=0, above=0)
 
 
 def empty(baseline: Baseline) -> Counts:

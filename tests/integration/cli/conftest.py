@@ -24,7 +24,7 @@ from mlops.aws.workbench import Workbench
 STACK = "trial"
 OUTPUTS = (
     "DataBucket", "ArtifactBucket", "Table", "PipelineArn", "ReleaseArn", "ScoreArn", "BackfillArn", "ApiUrl",
-    "PredictFunction", "AnchorBucketName",
+    "PredictFunction", "AnchorBucketName", "BulkArn",
 )  # fmt: skip
 MACHINE = json.dumps({"StartAt": "Done", "States": {"Done": {"Type": "Pass", "End": True}}})
 
@@ -124,12 +124,17 @@ def made(api_url: str) -> dict[str, str]:
         boto3.client("stepfunctions").create_state_machine(
             name=f"{STACK}-{name}", definition=MACHINE, roleArn="arn:aws:iam::123456789012:role/x"
         )["stateMachineArn"]
-        for name in ("pipeline", "release", "score", "backfill")
+        for name in ("pipeline", "release", "score", "backfill", "bulk")
     ]
     outputs = dict(
         zip(
             OUTPUTS,
-            ("trial-data", "trial-artifacts", "trial-table", *machines, api_url, f"{STACK}-predict", "trial-artifacts"),
+            (
+                *("trial-data", "trial-artifacts", "trial-table"),
+                *machines[:4],
+                *(api_url, f"{STACK}-predict", "trial-artifacts"),
+                machines[4],
+            ),
             strict=True,
         )
     )

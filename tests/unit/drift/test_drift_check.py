@@ -201,6 +201,20 @@ def test_the_season_of_an_upload_is_that_of_its_rows_and_of_a_window_its_own():
     assert any("same hours: 00:00" in note for note in document["notes"])
 
 
+def test_an_upload_of_several_parts_is_one_check_with_the_counts_of_all_its_rows():
+    world = World()
+    whole = data(500, shift=1.0, seed=6)
+    world.put_part("all", whole)
+    for i, part in enumerate(np.array_split(np.arange(whole.rows), 3)):
+        world.put_part(f"part{i}", whole.take(part))
+    one, many = world.check.dataset(MODEL, "all"), world.check.dataset(MODEL, "part0", "part1", "part2")
+    assert (many.status, many.rows, many.drifted, many.effects) == (one.status, 500, one.drifted, one.effects)
+    counted = [world.data.json(str(o.report_key).replace(".html", ".json"))["counts"] for o in (one, many)]
+    assert counted[0] == counted[1]
+    assert len(world.registry.records(MODEL, "drift")) == 2
+    assert world.check.dataset(MODEL, "part0", "part1", "part2") == many
+
+
 def test_a_check_asked_twice_is_one_check():
     world = World()
     world.put_part("p1", data(400, shift=2.0))

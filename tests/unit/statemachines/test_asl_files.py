@@ -20,6 +20,7 @@ TOKENS = {
     "release": {"ReleaseFunctionArn"},
     "score": {"ScoreFunctionArn", "ScorePrepareFunctionArn", "DataBucketName", "Partition"},
     "backfill": {"DriftCheckFunctionArn"},
+    "bulk": {"IngestValidateFunctionArn", "PipelineArn", "DataBucketName", "Partition"},
 }  # fmt: skip
 TRANSIENT = {
     "Lambda.ServiceException", "Lambda.AWSLambdaException", "Lambda.SdkClientException",
@@ -32,6 +33,8 @@ DIED = {"Runtime.ExitError", "Lambda.Unknown", "Sandbox.Timedout", "States.Timeo
 READERS = ("IngestValidate", "Prepare")
 #: Tasks that call a function of another name, or something else than a function.
 CALL_OTHERS = ("Close", "RecordFailure", "StartRelease", "TrainingJob", "CollectTraining")
+#: Tasks that start another machine.
+STARTS = ("StartRelease", "StartPipeline")
 END_STATES = {"Succeed", "Fail"}
 
 machines = pytest.mark.parametrize("name", sorted(TOKENS))
@@ -101,7 +104,7 @@ def test_tasks_retry_what_is_transient_and_catch_the_rest(name: str) -> None:
         assert bool(more) == (name == "pipeline" and label in READERS), label
         assert retry["JitterStrategy"] == "FULL", label
         assert retry["BackoffRate"] > 1, label
-        if label != "StartRelease":
+        if label not in STARTS:
             assert set(retry["ErrorEquals"]) == TRANSIENT, label
         assert not {"States.ALL", "States.TaskFailed"} & set(retry["ErrorEquals"]), label
         assert state["Catch"][-1]["ErrorEquals"] == ["States.ALL"], label
@@ -112,7 +115,8 @@ def test_tasks_retry_what_is_transient_and_catch_the_rest(name: str) -> None:
 
 def test_readers_of_files_are_told_how_many_attempts_came_before() -> None:
     objects = states("score")["Objects"]["ItemProcessor"]["States"]
-    for state in (states("pipeline")["IngestValidate"], objects["Prepare"]):
+    files = states("bulk")["Files"]["ItemProcessor"]["States"]
+    for state in (states("pipeline")["IngestValidate"], objects["Prepare"], files["IngestValidate"]):
         _, died = state["Retry"]
         assert set(died["ErrorEquals"]) == DIED
         assert died["MaxAttempts"] >= 1
@@ -158,10 +162,9 @@ def test_tasks_are_named_as_the_functions_that_they_call() -> None:
 @machines
 def test_every_call_carries_the_correlation_id(name: str) -> None:
     for label, state in states(name).items():
-        if state["Type"] == "Task" and label != "StartRelease":
-            assert "correlation_id" in state["Arguments"].get("Payload", state["Arguments"]), label
-    if name == "pipeline":
-        assert "correlation_id" in states(name)["StartRelease"]["Arguments"]["Input"]
+        if state["Type"] == "Task":
+            inside = state["Arguments"].get("Payload", state["Arguments"].get("Input", state["Arguments"]))
+            assert "correlation_id" in inside, label
 
 
 @machines
@@ -239,7 +242,25 @@ def test_children_of_batch_scoring_retry_what_is_transient_and_end_in_every_case
 
 def test_what_children_hand_back_does_not_grow_with_their_files() -> None:
     """The results of all children pass through one payload of 256 KiB where no writer takes them."""
-    objects = states("score")["Objects"]
-    assert objects["ItemProcessor"]["States"]["ObjectDone"]["Output"] == {}
-    assert objects["ResultPath"] is None
-    assert objects["ResultWriter"]["Parameters"]["Bucket"] == "${DataBucketName}"
+    for machine, label, last in (
+        ("score", "Objects", "ObjectDone"), ("bulk", "Files", "FileDone"), ("bulk", "Parts", "MakePart"),
+    ):  # fmt: skip
+        children = states(machine)[label]
+        assert children["ItemProcessor"]["States"][last]["Output"] == {}
+        assert children["ResultPath"] is None
+        assert children["ResultWriter"]["Parameters"]["Bucket"] == "${DataBucketName}"
+
+
+def test_files_of_one_upload_end_in_every_case_and_its_parts_must_all_be_there() -> None:
+    files, parts = states("bulk")["Files"], states("bulk")["Parts"]
+    child = files["ItemProcessor"]["States"]
+    assert child["IngestValidate"]["Catch"][-1]["Next"] == "FileFailed"
+    assert child["FileFailed"]["Next"] == child["FileFailed"]["Catch"][-1]["Next"] == "FileDone"
+    assert files["ToleratedFailurePercentage"] == 100
+    assert "ToleratedFailurePercentage" not in parts
+    rules = {c["Condition"]: c["Next"] for c in states("bulk")["FinishOutcome"]["Choices"]}
+    assert rules == {
+        "{% $states.input.ingest.status = 'moved' %}": "Compare",
+        "{% $states.input.ingest.status in ['accepted', 'partial'] %}": "StartPipeline",
+    }
+    assert {"Condition": "{% $run.kind = 'bulk' %}", "Next": "DriftCheck"} in states("pipeline")["Kind"]["Choices"]
