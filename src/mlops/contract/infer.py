@@ -19,6 +19,7 @@ from mlops.contract.infer_column import Guess, distinct_count, guess
 from mlops.contract.model import Checks, Contract, FileFormat, Target, Task
 from mlops.contract.source import check
 from mlops.data import parsing
+from mlops.data.csv_dialect import header_below
 from mlops.data.outcome import UnreadableError
 from mlops.data.reading import PROBLEM, ROW, Table, open_table, read_through
 from mlops.errors import ContractError
@@ -30,6 +31,20 @@ MAX_CLASSES = 100
 NATURAL_DUPLICATES = 0.01
 MAX_BYTES = 20_000_000_000
 
+#: Words of a last row that sums up the others.
+_TOTALS = {
+    "total",
+    "totals",
+    "grand total",
+    "subtotal",
+    "sum",
+    "summe",
+    "gesamt",
+    "insgesamt",
+    "totale",
+    "somme",
+    "suma",
+}
 _NO = {"0", "false", "f", "no", "n", "negative", "good", "benign", "none", "ok", "stay", "stayed", "-1"}
 _YES = {"1", "true", "t", "yes", "y", "positive", "bad", "malignant", "fraud", "default", "churn", "churned", "spam"}
 
@@ -83,6 +98,7 @@ def infer(
     with tempfile.TemporaryDirectory(prefix="infer-") as folder:
         try:
             table = open_table(path, fmt, MAX_BYTES, Path(folder), guess_encoding=True, suspect=True)
+            _check_columns(path.name, table, (target, *(key or ()), *([timestamp] if timestamp else [])))
             frame = read_through(table, _whole)
         except UnreadableError as error:
             raise ContractError(f"{path.name}: {error.rejection.message}", code=error.rejection.code) from error
@@ -90,10 +106,12 @@ def infer(
     frame = frame.filter(pl.col(PROBLEM).is_null()).select(table.names)
     if frame.is_empty():
         raise ContractError(f"{path.name}: has no rows to infer a contract from")
-    _check_columns(path.name, table, (target, *(key or ()), *([timestamp] if timestamp else [])))
     remarks = [*table.notes]
     if broken:
         remarks.append(f"{broken} lines are no rows (see ingestion's report) and were not looked at")
+    total = _total(frame)
+    if total:
+        remarks.append(f"the last row looks like a total ('{total}'), which is no case of its own: leave it out")
     fmt, decimal = _format(table, fmt, frame, remarks)
     chosen, aim = _target(frame[target], task, fmt.missing, decimal, remarks)
     guesses = {column: guess(frame[column], fmt.missing, decimal) for column in table.names if column != target}
@@ -111,7 +129,8 @@ def infer(
     )
     contract = replace(contract, checks=_duplicates(frame, contract, remarks))
     if not contract.features:
-        raise ContractError(f"{path.name}: no column beside '{target}' can serve as a feature")
+        why = "; ".join(f"'{c}' is {g.note}" if g.role != "feature" else c for c, g in guesses.items() if g.note)
+        raise ContractError(f"{path.name}: no column beside '{target}' can serve as a feature: {why}")
     wrong = check(contract)
     if wrong:
         raise ContractError(f"{path.name}: gives no sound contract: {'; '.join(wrong[:3])}")
@@ -132,12 +151,21 @@ def _whole(table: Table) -> pl.DataFrame:
     return pl.DataFrame(schema=dict.fromkeys([*table.names, ROW, PROBLEM], pl.String))
 
 
+def _total(frame: pl.DataFrame) -> str | None:
+    """The word that makes the last row a sum of those above it."""
+    last = [v for v in frame.row(-1) if isinstance(v, str)]
+    return next((v.strip() for v in last if v.strip().rstrip(":").lower() in _TOTALS), None)
+
+
 def _check_columns(file: str, table: Table, columns: tuple[str, ...]) -> None:
     for column in columns:
         if column not in table.names:
             close = difflib.get_close_matches(column, table.names, n=1)
             hint = f" Did you mean '{close[0]}'?" if close else ""
             shown = ", ".join(table.names[:30]) + (", …" if len(table.names) > 30 else "")
+            line = header_below(table.file.path, columns) if table.kind == "csv" else None
+            if line:
+                raise ContractError(f"{file}: line {line} has the column names: delete the lines above it")
             raise ContractError(f"{file}: has no column '{column}'.{hint} Its columns are: {shown}")
 
 
@@ -167,7 +195,8 @@ def _target(
     given = parsing.given_cells(cells, missing)
     absent = given.null_count()
     if absent:
-        remarks.append(f"{absent} rows have no '{name}'; ingestion keeps such rows apart")
+        noun = "1 row has" if absent == 1 else f"{absent} rows have"
+        remarks.append(f"{noun} no '{name}'; ingestion keeps such rows apart")
     given = given.drop_nulls()
     if given.n_unique() < 2:
         raise ContractError(f"the target '{name}' has the same value in every row; there is nothing to learn")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import polars as pl
@@ -28,6 +28,20 @@ _ID_SUFFIX = re.compile(r"[a-z](Id|ID|UUID)$")
 _ID_WORD = re.compile(r"(^|[_\-. ])(id|uuid|guid|identifier)$|^(id|uuid|guid)[_\-. ]", re.IGNORECASE)
 _TIME_NAME = re.compile(r"(^|[_\-. ])(timestamp|time|datetime|date|day|created|updated)([_\-. ]at)?$", re.IGNORECASE)
 _BOOLEAN_WORDS = ({"true", "false"}, {"t", "f"}, {"yes", "no"}, {"y", "n"}, {"0", "1"}, {"on", "off"})
+
+
+#: Texts that a person reads as numbers or dates and a program does not, and what is said of a column of them.
+_FORMATTED = (
+    (
+        r"^[+-]?[$€£¥]? ?[+-]?([0-9]{1,3}([., '\u{a0}\u{202f}][0-9]{3})+|[0-9]+)([.,][0-9]+)?"
+        r" ?([%$€£¥]|EUR|USD|GBP|CHF)?$",
+        "its texts are numbers with thousands separators, currency or percent signs; write them plainly, as 1234.5",
+    ),
+    (
+        r"^([0-9]{1,2}[./-][0-9]{1,2}[./-][0-9]{2,4}|[0-9]{4}[./-][0-9]{1,2}[./-][0-9]{1,2})([T ].*)?$",
+        "its texts are dates in other forms than ISO 8601; write them as 2026-03-01",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +67,19 @@ def guess(cells: pl.Series, missing: Sequence[str], decimal: str) -> Guess:
         return Guess("ignore", None, "ignored: it has the same value in every row")
     if present.dtype.is_nested() or present.dtype in (pl.Binary, pl.Object, pl.Time, pl.Duration):
         return Guess("ignore", None, f"ignored: it holds {present.dtype.base_type().__name__.lower()} values")
-    return (
+    found = (
         _boolean(present, nullable)
         or _date(cells.name, present, nullable)
         or _number(cells.name, present, nullable, decimal)
-        or _text(cells.name, present, nullable)
+    )
+    if found:
+        return found
+    text = _text(cells.name, present, nullable)
+    formatted = _formatted(present) if text.role != "key" else ""
+    if not formatted:
+        return text
+    return replace(
+        text, note=f"ignored: {formatted}" if text.feature is None else "; ".join(filter(None, (text.note, formatted)))
     )
 
 
@@ -150,6 +172,19 @@ def _text(name: str, present: pl.Series, nullable: bool) -> Guess:
         name, "category", nullable, categories=tuple(sorted(kept)), on_unknown="other" if grouped else "reject"
     )
     return Guess("feature", feature, note)
+
+
+def _formatted(present: pl.Series) -> str:
+    """What is wrong with texts that are numbers or dates for people."""
+    if present.dtype != pl.String:
+        return ""
+    text = present.str.strip_chars()
+    if text.str.contains(r"^[0-9]+$").all():  # a code
+        return ""
+    for forms, said in _FORMATTED:
+        if float(text.str.contains(forms).sum()) >= len(present) * (1 - SPOILED):
+            return said
+    return ""
 
 
 def _is_id_name(name: str) -> bool:

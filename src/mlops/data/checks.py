@@ -25,8 +25,8 @@ _ROW_MESSAGES = {
 
 
 _EXPECTED = {
-    "number": "a number",
-    "integer": "a whole number",
+    "number": "a number such as 1234.5 (without thousands separators, currency or percent signs)",
+    "integer": "a whole number such as 1234 (without thousands separators, currency or percent signs)",
     "boolean": "true or false",
     "category": "a text",
     "date": "a date",

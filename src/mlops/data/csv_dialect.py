@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from mlops.contract import FileFormat
 from mlops.data.outcome import Rejection, UnreadableError
 
 DELIMITERS = (",", ";", "\t", "|")
 _SAMPLE_RECORDS = 60
+_LONG = 100_000
 _NUMBER = re.compile(r"[-+]?[0-9]*[.,]?[0-9]+([eE][-+]?[0-9]+)?")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}.*")
 
@@ -70,6 +73,20 @@ def find(head: str, fmt: FileFormat, expected: Sequence[str] = (), *, complete: 
         raise UnreadableError(_not_csv())
     dialect = Dialect(delimiter, True, (), skip, newline)
     return _with_header(dialect, text, records, fmt, expected)
+
+
+def header_below(path: Path, names: Sequence[str]) -> int | None:
+    """The line, of the first ones of a file in UTF-8, that has all of these names; None for none, or the first.
+
+    A report often begins with a title or the date of its export.
+    """
+    with path.open(encoding="utf-8", errors="replace", newline=None) as file:
+        for number, line in enumerate(itertools.islice(file, _SAMPLE_RECORDS), 1):
+            for delimiter in DELIMITERS:
+                cells = {cell.strip() for cell in next(csv.reader([line[:_LONG]], delimiter=delimiter), [])}
+                if number > 1 and cells.issuperset(names):
+                    return number
+    return None
 
 
 def _leading_lines(text: str) -> int:
@@ -144,11 +161,13 @@ def _with_header(
     names = tuple(name or f"column_{i + 1}" for i, name in enumerate(first))
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
-        listed = ", ".join(f"'{name}'" for name in twice[:5])
+        places = {name: [i + 1 for i, other in enumerate(names) if other == name] for name in twice[:5]}
+        listed = ", ".join(f"'{n}' (columns {', '.join(map(str, at))})" for n, at in places.items())
         raise UnreadableError(
             Rejection(
                 "duplicate_columns",
-                f"The header names {listed} more than once. Every column needs its own name.",
+                f"The header names {listed} more than once. Give every column a name of its own, then upload the file "
+                "again.",
                 twice[0],
             )
         )

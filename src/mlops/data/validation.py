@@ -20,6 +20,7 @@ import polars as pl
 from mlops.contract import Contract
 from mlops.data import parsing, whole_file
 from mlops.data.checks import DUPLICATE, ColumnCheck, column_checks, row_message
+from mlops.data.csv_dialect import header_below
 from mlops.data.glance import clean_columns, readable_as_numbers
 from mlops.data.outcome import EXAMPLES, KEPT, Finding, MalformedError, Rejection, TextNeededError, UnreadableError
 from mlops.data.reading import LINE, PROBLEM, ROW, Table, open_table, read_through
@@ -135,6 +136,14 @@ def _schema_mismatch(table: Table, checks: Sequence[ColumnCheck], contract: Cont
             hints.append(f"'{name}'" + (f" (the file has '{other}': renamed?)" if other else ""))
         more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
         noun = "column" if len(missing) == 1 else "columns"
+        line = header_below(table.file.path, missing) if table.kind == "csv" else None
+        if line:
+            return Rejection(
+                "missing_columns",
+                f"The file's first line has no column names: line {line} has them. Delete the lines above it and "
+                "upload the file again.",
+                missing[0],
+            )
         return Rejection(
             "missing_columns",
             f"The file lacks {noun} {', '.join(hints)}{more}, which the contract of '{contract.name}' names. "
@@ -371,7 +380,7 @@ class _Run:
         """Why the whole file is rejected, if it is."""
         contract = self._contract
         if self._read == 0:
-            return Rejection("no_rows", "The file has column names but no rows.")
+            return Rejection("no_rows", "The file has column names but no rows. Upload it again with its rows.")
         forbidden = rejected_for(findings, self._read)
         if forbidden:
             return forbidden
@@ -382,7 +391,8 @@ class _Run:
                 "too_many_bad_rows",
                 f"{self._bad:,} of {_rows(self._read)} ({share:.0%}) are bad; the contract accepts "
                 f"{contract.checks.max_bad_share:.0%} (checks.max_bad_share). Most often: {worst.message} "
-                f"({_rows(worst.count)}). If the file is right and the contract is not: {_command(contract)}",
+                f"({_rows(worst.count)}, first row {worst.rows[0]}). If the file is right and the contract is not: "
+                f"{_command(contract)}",
                 worst.column,
             )
         return too_few(accepted, self._read, contract) if self._whole else None

@@ -166,7 +166,7 @@ def test_too_many_bad_rows(tmp_path: Path) -> None:
     assert rejection is not None
     assert rejection.code == "too_many_bad_rows"
     assert "3 of 5 rows (60%)" in rejection.message
-    assert "'age' is below the minimum 0 (3 rows)" in rejection.message
+    assert "'age' is below the minimum 0 (3 rows, first row 3)" in rejection.message
 
 
 def test_too_few_rows(tmp_path: Path) -> None:
