@@ -1,10 +1,11 @@
 """Take one large CSV file in, in a function's disk and memory: read, checked, addressed and stored, as ingestion does.
 
-    python -m benchmarks.ingest.service [--millions 19] [--disk 10240] [--memory 2048]
+    python -m benchmarks.ingest.service [--millions 19] [--key] [--disk 10240] [--memory 2048]
 
-A million rows have 262 MB. The work folder is a file system of its own with the size that Lambda gives, and the process
-a control group with Lambda's memory, page cache included; both need root. The object store is a folder elsewhere, as S3
-is. Prints what became of the upload, seconds, and the most disk and memory that were used, by sampling.
+A million rows have 262 MB. With ``--key`` every row also has a key of its own, and equal keys are looked for. The work
+folder is a file system of its own with the size that Lambda gives, and the process a control group with Lambda's
+memory, page cache included; both need root. The object store is a folder elsewhere, as S3 is. Prints what became of the
+upload, seconds, and the most disk and memory that were used, by sampling.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class FolderObjects:
         return True
 
 
-def contract() -> Contract:
+def contract(*, keyed: bool) -> Contract:
     checks = table.CHECKS
     (low, high), (least, most) = checks["number_range"], checks["integer_range"]
     return Contract(
@@ -93,10 +94,11 @@ def contract() -> Contract:
             *(Feature(n, "category", categories=tuple(checks["levels"])) for n in checks["categories"]),
             Feature(checks["boolean"], "boolean"),
         ),
+        key=("customer",) if keyed else (),
     )
 
 
-def make(path: Path, millions: int) -> None:
+def make(path: Path, millions: int, *, keyed: bool) -> None:
     """The table of the other benchmark, a million rows at a time, the last column of each made its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
@@ -105,16 +107,19 @@ def make(path: Path, millions: int) -> None:
     rng = np.random.default_rng(1)
     with path.open("wb") as file:
         for i in range(millions):
-            numbers = {n: np.round(rng.normal(50, 10, frame.height), 4) for n in ("number_0", "number_1", "number_2")}
+            numbers: dict[str, Any] = {
+                n: np.round(rng.normal(50, 10, frame.height), 4) for n in ("number_0", "number_1", "number_2")
+            }
+            if keyed:
+                numbers["customer"] = pl.format("customer-{}", pl.lit(rng.permutation(frame.height) + i * frame.height))
             frame.with_columns(**numbers).write_csv(file, include_header=i == 0)
 
 
-def take(store: Path, group: Path | None, answer: Any) -> None:
+def take(store: Path, group: Path, keyed: bool, answer: Any) -> None:
     """In a process of its own: take the upload in."""
-    if group:
-        (group / "cgroup.procs").write_text(str(os.getpid()))
+    (group / "cgroup.procs").write_text(str(os.getpid()))
     registry = MemoryRegistry(lambda: datetime.now(UTC))
-    registry.put_contract(contract())
+    registry.put_contract(contract(keyed=keyed))
     service = Ingest(
         FolderObjects(store),
         registry,
@@ -162,18 +167,19 @@ def memory_group(megabytes: int) -> Iterator[Path]:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.ingest.service", description=__doc__.splitlines()[0])
     parser.add_argument("--millions", type=int, default=19)
+    parser.add_argument("--key", action="store_true")
     parser.add_argument("--disk", type=int, default=10_240)
     parser.add_argument("--memory", type=int, default=2_048)
     options = parser.parse_args(arguments)
     store = CACHE / "bucket"
-    make(store / KEY, options.millions)
+    make(store / KEY, options.millions, keyed=options.key)
     size = (store / KEY).stat().st_size
     most = {"disk": 0, "memory": 0}
     with file_system(options.disk) as work, memory_group(options.memory) as group:
         os.environ["TMPDIR"] = str(work)
         context = multiprocessing.get_context("spawn")
         answer = context.Queue()
-        process = context.Process(target=take, args=(store, group, answer))
+        process = context.Process(target=take, args=(store, group, options.key, answer))
         process.start()
         ended = threading.Event()
 

@@ -67,12 +67,20 @@ def _numbers_in_text(
     batch: pl.DataFrame, checks: Sequence[ColumnCheck], missing: Sequence[str], decimal: str
 ) -> list[pl.Series]:
     """Text columns that hold nothing but numbers, as numbers."""
-    if decimal != "." or not readable_as_numbers(missing):
+    if not readable_as_numbers(missing):
         return []
     names = [c.name for c in checks if c.type in ("number", "integer") and batch.schema[c.name] == pl.String]
     if not names:
         return []
-    cast = batch.select(pl.col(names).cast(pl.Float64, strict=False))
+    written = pl.col(names)
+    if decimal == ",":
+        # A point is no part of such a number, so it must not become one.
+        pointed = batch.select(pl.col(names).str.contains(".", literal=True).any()).row(0)
+        names = [n for n, point in zip(names, pointed, strict=True) if not point]
+        if not names:
+            return []
+        written = pl.col(names).str.replace(",", ".", literal=True)
+    cast = batch.select(written.cast(pl.Float64, strict=False))
     return [cast[n] for n in names if cast[n].null_count() == batch[n].null_count()]
 
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from mlops.data.levels import Texts
 from mlops.data.store import AddressedRows, StoredColumn
 from mlops.features.columns import MISSING, Column
 
@@ -84,10 +85,17 @@ def _digests(rows: AddressedRows, path: Path) -> None:
 
 @dataclass(frozen=True)
 class _Levels:
-    """The levels of a category that occur, and their codes; ``recoded`` has one more entry, for missing."""
+    """Which levels of a category occur, and the codes of these; ``recoded`` has one more entry, for missing."""
 
     recoded: npt.NDArray[np.int32]
-    texts: pl.Series
+    levels: Texts
+
+    def texts(self) -> Iterator[list[str]]:
+        """Those that occur, piece by piece."""
+        for start in range(0, len(self.levels), _TRIED):
+            used = np.flatnonzero(self.recoded[start : min(start + _TRIED, len(self.levels))] != MISSING)
+            if len(used):
+                yield self.levels.take(used + start)
 
 
 def _npz(rows: AddressedRows, path: Path) -> None:
@@ -120,14 +128,14 @@ def _final(rows: AddressedRows, column: StoredColumn, levels: _Levels | None) ->
         yield block if levels is None else levels.recoded[column.positions(block)]
 
 
-def _used_levels(rows: AddressedRows, column: StoredColumn, levels: pl.Series) -> _Levels:
+def _used_levels(rows: AddressedRows, column: StoredColumn, levels: Texts) -> _Levels:
     used = np.zeros(len(levels) + 1, dtype=bool)
     for block in rows.blocks_of(column):
         used[column.positions(block)] = True
     used[-1] = False  # missing
     recoded = np.cumsum(used, dtype=np.int32) - 1
     recoded[~used] = MISSING
-    return _Levels(recoded, levels.filter(pl.Series(used[:-1])))
+    return _Levels(recoded, levels)
 
 
 def _write_header(file: BinaryIO, rows: AddressedRows, levels: dict[str, _Levels]) -> None:
@@ -135,10 +143,8 @@ def _write_header(file: BinaryIO, rows: AddressedRows, levels: dict[str, _Levels
     for i, column in enumerate(rows.columns):
         named = json.dumps({"name": column.name, "type": column.type}, ensure_ascii=False)
         file.write(("[" if i == 0 else ", ").encode() + named[:-1].encode() + b', "levels": [')
-        texts = levels[column.name].texts if column.name in levels else pl.Series(dtype=pl.String)
-        for start in range(0, len(texts), _TRIED):
-            listed = json.dumps(texts[start : start + _TRIED].to_list(), ensure_ascii=False)[1:-1]
-            file.write((", " if start else "").encode() + listed.encode())
+        for number, texts in enumerate(levels[column.name].texts() if column.name in levels else ()):
+            file.write((", " if number else "").encode() + json.dumps(texts, ensure_ascii=False)[1:-1].encode())
         file.write(b"]}")
     file.write(b"]" if rows.columns else b"[]")
 

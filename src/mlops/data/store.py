@@ -4,7 +4,7 @@ While a file is read, each column goes to a file of its own, values of fixed wid
 fingerprint a row that finds duplicates. What is kept for good is then put into the order of its digests
 (:meth:`Rows.addressed`), which is the same for the same rows in any file: digests are sorted in runs that fit memory
 and merged by ranges (they are uniform, so all ranges are of about one size), then each column follows. What stays in
-memory is one run, and the distinct texts of a column.
+memory is one run.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from mlops.data import digests as dg
 from mlops.data.digests import Digests
 from mlops.data.fingerprints import Fingerprints, row_fingerprints
+from mlops.data.levels import LevelWriter, Texts
 from mlops.data.packed import Form, PackedFile
 from mlops.data.runs import create, mapped, merged, sorted_runs
 from mlops.features.columns import MISSING, Column, Columns
@@ -41,7 +41,7 @@ class StoredColumn:
     path: Path
     form: Form
     codes: npt.NDArray[np.int32] | None = None
-    levels: pl.Series | None = None
+    levels: Texts | None = None
 
     def read(self, chosen: Positions | slice) -> npt.NDArray[Any]:
         """Values at some positions: float64, or codes."""
@@ -231,17 +231,15 @@ class _ColumnWriter:
     def __init__(self, column: Column, path: Path) -> None:
         self._name, self._type = column.name, column.type
         self._path, self._file = path, PackedFile(path)
-        self._levels: list[pl.Series] = []
-        self._count = 0
+        self._levels = LevelWriter(path)
 
     def add(self, column: Column) -> None:
         if self._type != "category":
             self._file.add(column.values)
             return
-        codes = np.where(column.values == MISSING, MISSING, column.values + np.int32(self._count))
+        codes = np.where(column.values == MISSING, MISSING, column.values + np.int32(self._levels.count))
         self._file.add(codes.astype(np.float64))
-        self._levels.append(pl.Series(column.levels, dtype=pl.String))
-        self._count += len(column.levels)
+        self._levels.add(column.levels)
 
     def close(self) -> None:
         self._file.close()
@@ -251,12 +249,7 @@ class _ColumnWriter:
         missing), and those levels."""
         if self._type != "category":
             return StoredColumn(self._name, self._type, self._path, self._file.form)
-        listed = pl.concat(self._levels) if self._levels else pl.Series(dtype=pl.String)
-        levels = listed.unique().sort()
-        codes = np.full(len(listed) + 1, MISSING, dtype=np.int32)
-        if len(levels):
-            numbers = pl.int_range(len(levels), dtype=pl.Int32, eager=True)
-            codes[:-1] = listed.replace_strict(levels, numbers, return_dtype=pl.Int32).to_numpy()
+        codes, levels = self._levels.finish()
         return StoredColumn(self._name, self._type, self._path, self._file.form, codes, levels)
 
 
@@ -285,4 +278,4 @@ def _column(column: StoredColumn, stored: npt.NDArray[Any]) -> Column:
         lacking = int(missing.any())  # it is the smallest
         used, codes = used[lacking:], inverse.astype(np.int32) - np.int32(lacking)
     values = np.where(missing, np.int32(MISSING), codes)
-    return Column(column.name, column.type, values, tuple(column.levels.gather(used).to_list()))
+    return Column(column.name, column.type, values, tuple(column.levels.take(used)))

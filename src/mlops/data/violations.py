@@ -1,7 +1,9 @@
 """Findings as ``constraint_violations.json`` of SageMaker Model Monitor, for tools that read those.
 
 Only what has a name there is written: types, completeness, categories, missing and extra columns. Ranges, rules,
-duplicates and checks of the whole file are in our own report alone.
+duplicates and checks of the whole file are in our own report alone. The names and the layout are those of
+https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-interpreting-violations.html (read 2026-11-26); its sixth,
+``baseline_drift_check``, is for the drift check.
 """
 
 from __future__ import annotations

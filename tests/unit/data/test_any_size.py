@@ -40,18 +40,40 @@ CONTRACT = Contract(
     checks=Checks(max_bad_share=1.0),
 )
 CELLS = st.one_of(
-    st.sampled_from(["1", " 1", "1.5", "1e1", "+2", "", "NA", "-999", "inf", "nan", "x", "a", "b", "true", "No", "60"]),
+    st.sampled_from(
+        [
+            "1",
+            " 1",
+            "1.5",
+            "2,5",
+            ",5",
+            "1,2,3",
+            "1e1",
+            "+2",
+            "",
+            "NA",
+            "-999",
+            "inf",
+            "nan",
+            "x",
+            "a",
+            "b",
+            "true",
+            "No",
+            "60",
+        ]
+    ),
     st.text("0123456789+-.eEinfa _,", max_size=5),
 )
 
 
-@given(st.lists(CELLS, min_size=1, max_size=8), st.sampled_from([("", "NA"), ("", "-999"), ()]))
-@settings(deadline=None, max_examples=150)
-def test_a_glance_says_what_the_full_check_says(cells: list[str], missing: tuple[str, ...]) -> None:
+@given(st.lists(CELLS, min_size=1, max_size=8), st.sampled_from([("", "NA"), ("", "-999"), ()]), st.sampled_from(".,"))
+@settings(deadline=None, max_examples=200)
+def test_a_glance_says_what_the_full_check_says(cells: list[str], missing: tuple[str, ...], decimal: str) -> None:
     batch = pl.DataFrame({c.name: cells for c in column_checks(CONTRACT)})
-    clean = clean_columns(batch, column_checks(CONTRACT), missing, ".")
+    clean = clean_columns(batch, column_checks(CONTRACT), missing, decimal)
     for check in column_checks(CONTRACT):
-        parsed = check.parse(batch[check.name], missing, ".")
+        parsed = check.parse(batch[check.name], missing, decimal)
         if check.name in clean:
             assert not parsed.wrong
             assert clean[check.name].to_list() == parsed.values.to_list()

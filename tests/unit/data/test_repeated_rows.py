@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops.data import contradictions, repeats, runs, store
+from mlops.data import contradictions, levels, repeats, runs, store
 from mlops.data import digests as dg
 from mlops.data.fingerprints import Fingerprints, row_fingerprints, text_fingerprints
 from mlops.data.packed import RAW, PackedFile
@@ -184,3 +184,22 @@ def test_the_same_fingerprints_on_every_machine() -> None:
     """The sample follows from them, so a file gives the same findings wherever it is checked."""
     table = columns([(1.5, "ä"), (None, None)])
     assert [f"{f:016x}" for f in row_fingerprints(table)] == ["d0a6f2b5bcdff6cb", "218e018416ba9e10"]
+
+
+@given(st.lists(st.lists(st.text("ab\0ä😀￿", max_size=3), max_size=6, unique=True), max_size=8), st.integers(1, 5))
+@settings(deadline=None, max_examples=60)
+def test_many_texts_are_sorted_on_disk_as_few_are_in_memory(
+    tmp_path_factory: pytest.TempPathFactory, batches: list[list[str]], bound: int
+) -> None:
+    folder = tmp_path_factory.mktemp("levels")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(levels, "IN_MEMORY", bound)
+        patch.setattr(levels, "_STEP", 2)
+        writer = levels.LevelWriter(folder / "c0")
+        for batch in batches:
+            writer.add(batch)
+        codes, texts = writer.finish()
+    listed = [text for batch in batches for text in batch]
+    assert list(texts) == sorted(set(listed), key=str.encode)
+    assert [texts[code] for code in codes[:-1].tolist()] == listed
+    assert codes[-1] == -1
