@@ -23,30 +23,32 @@ _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(32)
 #: Factors of a text's bytes by position; a longer text begins with the first again, multiplied anew.
 _POSITIONS = 4_096
-#: Rows at a time, so that what a column needs stays in the processor's cache.
+#: Rows at a time: what is made of them stays in the processor's cache, and its memory is not asked of the system anew.
 _ROWS = 16_384
 
 
 def row_fingerprints(columns: Columns) -> Fingerprints:
     """One number a row; uint64, shape (rows,)."""
-    found = np.empty(columns.rows, dtype=np.uint64)
-    words = [_words(c) for c in columns.columns]
+    found = np.zeros(columns.rows, dtype=np.uint64)
     starts = [_start(c) for c in columns.columns]
-    room = np.empty(min(_ROWS, columns.rows), dtype=np.uint64)
+    # MISSING is -1: the last.
+    tables = [np.append(text_fingerprints(c.levels), np.uint64(0)) for c in columns.columns]
+    number, shifted = np.empty(_ROWS), np.empty(_ROWS, dtype=np.uint64)
     for at in range(0, columns.rows, _ROWS):
         state = found[at : at + _ROWS]
-        state[:] = 0
-        shifted = room[: len(state)]
-        for word, start in zip(words, starts, strict=True):
+        rest = shifted[: len(state)]
+        for column, table, start in zip(columns.columns, tables, starts, strict=True):
+            values = column.values[at : at + _ROWS]
+            word = table[values] if column.type == "category" else _word(values, number[: len(state)])
             # Each step can be undone, so rows that differ in one column never meet.
-            np.bitwise_xor(state, word[at : at + _ROWS], out=state)
+            np.bitwise_xor(state, word, out=state)
             np.bitwise_xor(state, start, out=state)
             np.multiply(state, _FACTOR, out=state)
-            np.right_shift(state, _HALF, out=shifted)
-            np.bitwise_xor(state, shifted, out=state)
+            np.right_shift(state, _HALF, out=rest)
+            np.bitwise_xor(state, rest, out=state)
         np.multiply(state, _FACTOR, out=state)
-        np.right_shift(state, _HALF, out=shifted)
-        np.bitwise_xor(state, shifted, out=state)
+        np.right_shift(state, _HALF, out=rest)
+        np.bitwise_xor(state, rest, out=state)
     return found
 
 
@@ -55,16 +57,12 @@ def _start(column: Column) -> np.uint64:
     return np.uint64(int.from_bytes(digest, "big"))
 
 
-def _words(column: Column) -> npt.NDArray[np.uint64]:
-    """One 64-bit word a row, equal where values are; what is missing has one of its own."""
-    if column.type == "category":
-        table = np.append(text_fingerprints(column.levels), np.uint64(0))  # MISSING is -1: the last
-        picked: npt.NDArray[np.uint64] = table[column.values]
-        return picked
-    values = column.values + 0.0  # -0.0 + 0.0 is 0.0
-    if np.isnan(values.sum()):
-        values[np.isnan(values)] = np.nan  # of the many NaNs, one
-    words: npt.NDArray[np.uint64] = values.view(np.uint64)
+def _word(values: npt.NDArray[np.float64], room: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
+    """Numbers as 64-bit words, equal where the numbers are."""
+    np.add(values, 0.0, out=room)  # -0.0 + 0.0 is 0.0
+    if np.isnan(room.sum()):
+        room[np.isnan(room)] = np.nan  # of the many NaNs, one
+    words: npt.NDArray[np.uint64] = room.view(np.uint64)
     return words
 
 
