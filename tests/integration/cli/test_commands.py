@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -24,6 +25,7 @@ from botocore.exceptions import ClientError
 from mlops.aws import clients, workbench
 from mlops.cli.app import application, run
 from mlops.cli.output import Output
+from mlops.cli.runs import wait_for
 from mlops.contract.recipe import digest
 from mlops.errors import MlopsError, NotFoundError
 from mlops.features.spec import Feature
@@ -291,6 +293,26 @@ def test_a_release_under_way_tells_its_evidence(said, stack, monkeypatch):
     assert said("status", MODEL, "--json")["models"][0]["release"]["rules"][0]["upper"] == 0.35
     answers.clear()
     assert "evidence of" not in said("status", MODEL), "a release that only waits has none"
+
+
+def test_a_release_that_is_followed_says_each_change_of_its_evidence_once():
+    state = ReleaseState(MODEL, "c", "rel-1", "user:ann", "x", steps=(Step("shadow", 0.0),))
+    seen = [{}, *(state.with_(evidence=Evidence(requests=n, rows=n)).to_dict() for n in (5, 5, 9))]
+
+    def wait(execution, machine, *, seconds, on_state, on_pause):
+        for name in ("DeployStep", "WaitForTraffic"):
+            on_state(name)
+            for _ in range(4):
+                on_pause()
+        return "ended"
+
+    bench = SimpleNamespace(registry=None, ledger=None, wait=wait, release_state=lambda release_id: seen.pop(0))
+    told: list[str] = []
+    assert wait_for(SimpleNamespace(workbench=bench), "rel-1", told.append, "ReleaseArn") == "ended"
+    assert told == [
+        "at DeployStep", "at WaitForTraffic", "shadow: 5 records compared, 0 failed",
+        "shadow: 9 records compared, 0 failed",
+    ]  # fmt: skip
 
 
 def test_a_run_in_progress_is_followed_to_its_end(said, stack, monkeypatch):
