@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from mlops.capture.columns import Block, from_lines
+from mlops.capture.reading import CaptureLine
 from mlops.contract import Contract
 from mlops.errors import ConflictError, NotFoundError
 from mlops.objects import ObjectInfo
@@ -66,6 +68,10 @@ class MemoryObjects:
     def delete(self, key: str) -> None:
         self.versions.pop(key, None)
 
+    def delete_many(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            self.delete(key)
+
     def exists(self, key: str) -> bool:
         return key in self.versions
 
@@ -90,6 +96,11 @@ class MemoryObjects:
 
     def json(self, key: str) -> Any:
         return json.loads(self.get(key))
+
+
+def blocks(lines: Iterable[CaptureLine]) -> list[Block]:
+    """Captured lines as columns, one block for each."""
+    return [block for line in lines for block in from_lines([line.to_dict()])]
 
 
 class MemoryRegistry:

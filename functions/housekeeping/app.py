@@ -1,4 +1,5 @@
-"""housekeeping: checks and anchors the ledger, puts old versions aside, deletes what nobody needs any more."""
+"""housekeeping: checks and anchors the ledger, puts old versions aside, deletes what nobody needs any more,
+and folds captured traffic."""
 
 from __future__ import annotations
 
@@ -23,7 +24,10 @@ from mlops.settings import Settings
 @functools.cache
 def service() -> Housekeeping:
     """The domain service with its adapters; tests replace it."""
-    names = ("stack", "table", "artifact_bucket", "predict_function", "parameter_prefix", "anchor_bucket")
+    names = (
+        "stack", "table", "artifact_bucket", "predict_function", "parameter_prefix", "anchor_bucket", "data_bucket",
+        "capture_days",
+    )  # fmt: skip
     settings = Settings.from_env().require(*names)
     registry, ledger = DynamoRegistry(settings.table), DynamoLedger(settings.table, settings.stack)
 
@@ -46,10 +50,12 @@ def service() -> Housekeeping:
         ),
         deployed=lambda: function_versions(settings.stack),
         clock=clock,
+        captures=S3Objects(settings.data_bucket),
+        capture_days=int(settings.capture_days),
     )
 
 
 @observed("housekeeping")
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """``{task: daily | plan | anchor, actor?, reason?}`` → ``{status, ledger, anchored, …}``."""
-    return service().run(event)
+    return service().run(event, lambda: context.get_remaining_time_in_millis() / 1000)

@@ -108,6 +108,20 @@ def capture_prefix(model: str, day: str = "", hour: str = "") -> str:
     return key
 
 
+#: A folded hour's objects begin so; see :mod:`mlops.capture.folding`.
+FOLDED = "folded-"
+
+
+def folded_capture_key(prefix: str, digest: str) -> str:
+    """The lines of an hour's objects, by the SHA-256 of these lines; ``prefix`` of :func:`capture_prefix`."""
+    return f"{prefix}{FOLDED}{digest[:32]}.jsonl.gz"
+
+
+def is_folded(key: str) -> bool:
+    """Whether an object of captures is one of :func:`folded_capture_key`."""
+    return key.rsplit("/", 1)[-1].startswith(FOLDED)
+
+
 def label_prefix(model: str) -> str:
     """Labels of earlier predictions, in any number of files."""
     return f"labels/{model}/"

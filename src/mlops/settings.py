@@ -41,6 +41,7 @@ class Settings:
     kms_key_arn: str = ""
     alarms: str = ""  # names of those that stop a release, with commas between
     anchor_bucket: str = ""  # of copies of the ledger's head
+    capture_days: str = ""  # for how long captured traffic is kept
     monthly_budget_usd: str = ""  # of the whole stack; empty: no budget
 
     @classmethod

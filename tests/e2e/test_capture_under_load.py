@@ -12,11 +12,17 @@ from pathlib import Path
 
 from local.demo import samples
 from mlops.aws.clients import client
+from mlops.capture import columns
 from mlops.capture.reading import read
+from mlops.contract import Contract
+from mlops.contract.source import load
+from mlops.objects import capture_prefix, is_folded
 from tests.e2e.conftest import Deployed
-from tests.e2e.models import MODEL, serving
+from tests.e2e.models import MODEL, ROOT, serving
+from tests.unit.capture.test_capture import line
 
 REQUESTS, ROWS, AT_ONCE = 120, 5, 8
+BREAST_CANCER = ROOT / "models" / "breast-cancer.yaml"
 
 
 def test_every_answered_row_is_stored_once(deployed: Deployed, tmp_path: Path) -> None:
@@ -64,3 +70,25 @@ def test_every_answered_row_is_stored_once(deployed: Deployed, tmp_path: Path) -
         packed = base64.b64encode(gzip.compress(json.dumps(data).encode())).decode()
         assert bench.invoke("capture_writer", {"awslogs": {"data": packed}})["lines"] == len(part)
     assert sorted(stored()) == sorted(answered)
+
+
+def test_closed_hours_are_folded_and_read_as_before(deployed: Deployed) -> None:
+    """The function's role may list, read, write and delete captures, and nothing is read twice or lost."""
+    bench = deployed.bench
+    now = datetime.now(UTC)
+    then = (now - timedelta(hours=5)).replace(microsecond=0)
+    prefix = capture_prefix("folded", f"{then:%Y-%m-%d}", f"{then:%H}")
+    bench.push_contract(Contract.from_dict({**load(BREAST_CANCER).to_dict(), "name": "folded"}), actor="t", reason="t")
+    for i in range(30):
+        bench.data.put(f"{prefix}{i:02}.jsonl.gz", gzip.compress(line(i, "folded", then).encode()))
+
+    def rows() -> list[str]:
+        return sorted(i for block in columns.read(bench.data, "folded", then, now) for i in block.ids)
+
+    before = rows()
+    assert len(before) == 30
+    done = bench.invoke("housekeeping", {"task": "daily", "actor": "user:test", "reason": "tests"})["captures"]
+    assert done["objects"] >= 30
+    assert rows() == before
+    (only,) = bench.data.list(prefix)
+    assert is_folded(only.key)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from mlops.aws.clients import client, error_code
-from mlops.errors import ConflictError, NotFoundError
+from mlops.errors import ConflictError, MlopsError, NotFoundError
 from mlops.objects import ObjectInfo
 
 _ABSENT = {"NoSuchKey", "NoSuchVersion", "NotFound", "404"}
@@ -18,6 +18,9 @@ _EXISTS = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 
 #: Largest file that one request sends.
 _ONE_REQUEST = 8 * 1024 * 1024
+
+#: Most objects that one request deletes.
+_AT_ONCE = 1000
 
 
 class S3Objects:
@@ -49,6 +52,20 @@ class S3Objects:
                 return False
             raise
         return True
+
+    def delete_many(self, keys: Sequence[str]) -> None:
+        """Delete objects (in a versioned bucket: hide their newest version); those that are not there are no fault.
+
+        Raises
+        ------
+        MlopsError
+            naming the first one that could not be deleted.
+        """
+        for first in range(0, len(keys), _AT_ONCE):
+            named = [{"Key": key} for key in keys[first : first + _AT_ONCE]]
+            answer = self._s3.delete_objects(Bucket=self.bucket, Delete={"Objects": named, "Quiet": True})
+            for error in answer.get("Errors", []):
+                raise MlopsError(f"the object '{error.get('Key')}' cannot be deleted: {error.get('Code')}")
 
     def exists(self, key: str) -> bool:
         try:

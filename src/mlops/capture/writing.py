@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from mlops.capture.reading import SCHEMA
+from mlops.capture.blocks import LINE
 from mlops.errors import MlopsError
 from mlops.objects import ObjectStore, capture_prefix
 
@@ -86,7 +86,7 @@ def write(objects: ObjectStore, events: Iterable[LogEvent]) -> Written:
     groups: dict[str, list[LogEvent]] = {}
     malformed = ignored = lines = 0
     for event in events:
-        if SCHEMA not in event.message:
+        if LINE not in event.message:
             ignored += 1
             continue
         prefix = _prefix(event.message)
@@ -115,7 +115,7 @@ def _prefix(message: str) -> str | None:
     try:
         line = json.loads(message)
         model, time = line["model"], datetime.fromisoformat(line["time"])
-        is_line = line["kind"] == SCHEMA and isinstance(line["rows"], list) and isinstance(model, str)
+        is_line = line["kind"] == LINE and isinstance(line["rows"], list) and isinstance(model, str)
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     if not is_line or not model or "/" in model or model.startswith("_") or time.tzinfo is None:

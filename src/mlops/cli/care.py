@@ -71,7 +71,7 @@ def clean(
 ) -> int:
     """Do what housekeeping does every day: check and anchor the ledger, put versions beyond the contract's retention
     aside, delete large files of versions that were retired long ago, and function versions and layers that no rollback
-    needs.
+    needs, and fold captured traffic.
 
     Example: `mlops clean --dry-run`
     """
@@ -96,6 +96,14 @@ def clean(
     current.out.say(f"{len(done['functions'])} function versions and {len(done['layers'])} layers {verb}")
     if done["ledger"] == "broken":
         current.out.say("the ledger is not what was written: mlops ledger verify says where", "red")
+    folded = done["captures"]
+    if folded["objects"] or folded["expired"]:
+        current.out.say(
+            f"captures: {folded['objects']} objects of {folded['hours']} hours became one an hour, "
+            f"{folded['expired']} were older than they are kept"
+        )
+    if folded["left"]:
+        current.out.say("captures: time ran out, the next run goes on")
     if done["status"] == "busy":
         current.out.say("a release is under way: nothing that serves was deleted; try again when it has ended")
     return 1 if done["status"] == "busy" or done["ledger"] == "broken" else 0

@@ -21,6 +21,9 @@ ONE_VCPU_MB = 1769
 _SECONDS = HOURS_PER_MONTH * 3600
 _TOKEN_SECONDS = 300  # Authorizers' ReauthorizeEvery when the template says nothing
 _PLATFORM_BYTES = 420  # START, END, REPORT and the trace id, with CloudWatch's 26 bytes for each line
+_READ = 2  # GETs of a capture file; without folding 8: one daily drift window and seven daily quality windows
+_READ_SECONDS = Decimal("0.003")  # of a function of 1 GB for a GET among 16 at once
+_FOLDED_OBJECTS = HOURS_PER_MONTH + 100 * HOURS_PER_MONTH / 24
 _METHOD_METRICS = 5  # Count, 4XXError, 5XXError, Latency, IntegrationLatency
 
 
@@ -179,7 +182,19 @@ def _capture(known: Mapping[str, Mapping[str, Any]], w: Load) -> list[Quantity]:
         *_invocations("capture_writer", batches, Decimal(80), memory, architecture),
         _log("capture_writer", batches, 700, "platform lines and one of its own"),
         Quantity("s3.put_requests", batches, "captures", "one file a batch"),
-        Quantity("events.custom", batches, "captures", "the data bucket tells EventBridge of every object"),
+        Quantity("s3.put_requests", _FOLDED_OBJECTS, "folded captures", "730 folded hours, 100 listings a day"),
+        Quantity(
+            "s3.get_requests", batches * _READ, "captures",
+            f"each file {_READ} times: when it is folded, and in half of all drift and quality checks before that",
+        ),
+        Quantity(
+            compute_key(architecture), batches * _READ * _READ_SECONDS, "reading captures",
+            f"{batches * _READ:.0f} files x {_READ_SECONDS * 1000:f} ms x 1024 MB",
+        ),
+        Quantity(
+            "events.custom", batches * 3, "captures",
+            "the data bucket tells EventBridge of every file made, hidden when it is folded, and removed",
+        ),
         Quantity(
             "s3.storage_gb_month", per_day * w.capture_days, "captures",
             f"{per_day:.6f} GB a day after gzip (a tenth) x {w.capture_days} days",

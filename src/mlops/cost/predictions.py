@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from mlops.capture.blocks import BLOCK, LINE, unpack
 from mlops.cost.usage import NotMetered, Window
-from mlops.objects import ObjectStore, capture_prefix
+from mlops.objects import ObjectStore, capture_prefix, is_folded
 
 #: More objects than this are not read for a report; the count is then scaled up and says so.
 MAX_OBJECTS = 400
@@ -68,12 +69,18 @@ def count(
             continue
         keys = [info.key for prefix in _prefixes(model, window) for info in objects.list(prefix)]
         listed += len(keys)
-        chosen = _spread(keys, MAX_OBJECTS)
-        read += len(chosen)
-        weight = (len(keys) / len(chosen) if chosen else 1.0) / rate
-        for key in chosen:
-            for line in _lines(objects.get(key), key, missing):
-                _add(found, line, window, weight)
+        # A folded object holds an hour, the others a second each: one kind says nothing of how much the other holds.
+        folded, single = [k for k in keys if is_folded(k)], [k for k in keys if not is_folded(k)]
+        half = MAX_OBJECTS // 2
+        for kind, limit in (
+            (folded, max(half, MAX_OBJECTS - len(single))),
+            (single, max(half, MAX_OBJECTS - len(folded))),
+        ):
+            chosen = _spread(kind, limit)
+            read += len(chosen)
+            for key in chosen:
+                for line in _lines(objects.get(key), key, missing):
+                    _add(found, line, window, len(kind) / len(chosen) / rate)
     basis = f"{read} of {listed} capture files"
     if read < listed:
         basis += ", scaled to all"
@@ -111,8 +118,12 @@ def _lines(body: bytes, key: str, missing: list[NotMetered]) -> Iterator[dict[st
         except ValueError:
             missing.append(NotMetered("some predictions", f"capture file {key} has a line that is not JSON"))
             return
-        if isinstance(data, dict) and data.get("kind") == "mlops.capture.v1":
-            yield data
+        try:
+            lines = list(unpack(data)) if isinstance(data, dict) and data.get("kind") == BLOCK else [data]
+        except (ValueError, KeyError, TypeError, IndexError):
+            missing.append(NotMetered("some predictions", f"capture file {key} has a block that is not whole"))
+            return
+        yield from (one for one in lines if isinstance(one, dict) and one.get("kind") == LINE)
 
 
 def _add(found: dict[tuple[str, str], list[float]], line: dict[str, Any], window: Window, weight: float) -> None:

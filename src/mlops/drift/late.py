@@ -1,21 +1,25 @@
 """Captured rows that come late: no window loses them, and none counts one twice.
 
 A window is checked when it ends, but its last rows are still on their way: log batches are delivered again and again
-for hours when the writer cannot take them. So every check keeps which objects it read of its last six hours. The window
-that begins where it ended counts, beside its own rows, those that have come since; and those between the two, where a
-schedule that is not exact left a gap.
+for hours when the writer cannot take them. So every check keeps which lines it counted of its last six hours. The
+window that begins where it ended counts, beside its own rows, those that have come since; and those between the two,
+where a schedule that is not exact left a gap.
 """
 
 from __future__ import annotations
 
 import re
+from array import array
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 from typing import Any
 
-from mlops.capture.reading import CaptureLine, Identity, bodies, entries, hours, parse, stored
-from mlops.objects import ObjectStore, report_prefix
+from mlops.capture.columns import Block, IsNew, Once, read
+from mlops.capture.reading import Identity
+from mlops.objects import ObjectStore, capture_prefix, report_prefix
 
 #: How late a row may come, and how far apart two windows may lie that follow each other.
 LATE = timedelta(hours=6)
@@ -35,19 +39,33 @@ def reading_key(model: str, check_id: str) -> str:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a check of a window read. ``keys``: of the objects with rows of its last :data:`LATE`."""
+    """What a check of a window read.
+
+    Attributes
+    ----------
+    keys : of the objects of the hours of its last :data:`LATE`: while there are no others, nothing came late.
+    lines : 64 bits of a hash of each line of its last :data:`LATE` that it counted, whichever object holds the line
+        now: objects are folded.
+    """
 
     since: datetime
     until: datetime
     keys: frozenset[str]
+    lines: frozenset[int]
 
     def to_dict(self) -> dict[str, Any]:
-        return {"since": self.since.isoformat(), "until": self.until.isoformat(), "keys": sorted(self.keys)}
+        lines = b64encode(array("Q", sorted(self.lines)).tobytes()).decode()
+        times = {"since": self.since.isoformat(), "until": self.until.isoformat()}
+        return {**times, "keys": sorted(self.keys), "lines": lines}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Reading:
         since, until = (datetime.fromisoformat(data[name]) for name in ("since", "until"))
-        return cls(since, until, frozenset(data["keys"]))
+        return cls(since, until, frozenset(data["keys"]), frozenset(array("Q", b64decode(data["lines"]))))
+
+
+def _named(identity: Identity) -> int:
+    return int.from_bytes(blake2b("\n".join(identity).encode(), digest_size=8).digest())
 
 
 def predecessor(check_ids: Sequence[str], since: datetime, until: datetime) -> str | None:
@@ -64,11 +82,11 @@ def predecessor(check_ids: Sequence[str], since: datetime, until: datetime) -> s
 
 
 class Captured:
-    """Lines of a window, and those that came late for the one before. To be iterated once.
+    """Records of a window, and those that came late for the one before. To be iterated once.
 
     Attributes
     ----------
-    late : rows that came late, when all lines were taken.
+    late : rows that came late, when all records were taken.
     """
 
     def __init__(
@@ -77,39 +95,51 @@ class Captured:
         self.late = 0
         self._objects, self._model, self._since, self._until, self._before = objects, model, since, until, before
         self._keys: set[str] = set()
+        self._lines: set[int] = set()
 
-    def __iter__(self) -> Iterator[CaptureLine]:
-        for line in self._late_lines():
-            self.late += 0 if line.is_replay else len(line.rows)
-            yield line
-        for key, line in entries(self._objects, self._model, self._since, self._until):
-            if line.time >= self._until - LATE:
+    def __iter__(self) -> Iterator[Block]:
+        for block in self._late_blocks():
+            self.late += 0 if block.is_replay else len(block)
+            yield block
+        end = self._until - LATE
+
+        def took(hour: datetime, key: str) -> None:
+            if hour + timedelta(hours=1) > end:
                 self._keys.add(key)
-            yield line
+
+        def once(since: datetime, until: datetime) -> IsNew:
+            is_new = Once(since, until)
+
+            def counts(time: datetime, identity: Identity) -> bool:
+                new = is_new(time, identity)
+                if new and time >= end:
+                    self._lines.add(_named(identity))
+                return new
+
+            return counts
+
+        yield from read(self._objects, self._model, self._since, self._until, once=once, took=took)
 
     def reading(self) -> Reading:
-        """What was read, when all lines were taken."""
-        return Reading(self._since, self._until, frozenset(self._keys))
+        """What was read, when all records were taken."""
+        return Reading(self._since, self._until, frozenset(self._keys), frozenset(self._lines))
 
-    def _late_lines(self) -> Iterator[CaptureLine]:
+    def _late_blocks(self) -> Iterator[Block]:
         before = self._before
         if before is None:
             return
+
+        def once(since: datetime, until: datetime) -> IsNew:
+            is_new = Once(since, until)
+            return lambda time, identity: is_new(time, identity) and _named(identity) not in before.lines
+
         start = max(before.since, before.until - LATE)
-        for hour in hours(start, self._since):
-            listed = list(stored(self._objects, self._model, hour))
-            known = [key for key in listed if key in before.keys]
-            fresh = [key for key in listed if key not in before.keys]
-            between = before.until < min(self._since, hour + timedelta(hours=1))
-            if not fresh and not between:
-                continue
-            # What was counted comes first: a line may be in an object of then and in one of now.
-            seen: set[Identity] = set()
-            for key, body in bodies(self._objects, iter([*known, *fresh])):
-                for line in parse(body):
-                    counted = key in before.keys and line.time < before.until
-                    if line.identity in seen or not start <= line.time < self._since:
-                        continue
-                    seen.add(line.identity)
-                    if not counted:
-                        yield line
+        hour = start.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        while hour < self._since:
+            after = hour + timedelta(hours=1)
+            prefix = capture_prefix(self._model, f"{hour:%Y-%m-%d}", f"{hour:%H}")
+            fresh = any(info.key not in before.keys for info in self._objects.list(prefix))
+            if fresh or before.until < min(self._since, after):
+                since, until = max(start, hour), min(self._since, after)
+                yield from read(self._objects, self._model, since, until, once=once)
+            hour = after

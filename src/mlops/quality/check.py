@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from mlops.capture.reading import CaptureLine, read
+from mlops.capture.columns import Block, read
 from mlops.contract import Contract
 from mlops.errors import MlopsError, NotFoundError
 from mlops.evaluation import fairness
@@ -44,7 +44,7 @@ SEED = 20_261
 RECENT = timedelta(days=1)
 
 FloatArray = npt.NDArray[np.float64]
-Reader = Callable[[ObjectStore, str, datetime, datetime], Iterable[CaptureLine]]
+Reader = Callable[[ObjectStore, str, datetime, datetime], Iterable[Block]]
 
 
 class Events(Protocol):
@@ -69,7 +69,7 @@ class QualityCheck:
     ----------
     data, artifacts : the two buckets.
     hashed : gives the name that captures have for the values of an entity key; see :class:`Labels`.
-    reader : gives the captured lines of a model between two times.
+    reader : gives the captured records of a model between two times.
     """
 
     def __init__(
@@ -183,8 +183,8 @@ class QualityCheck:
         self, contract: Contract, version: _Version, labels: Labels, check_id: str, start: datetime, end: datetime
     ) -> Outcome:
         policy, metric, task, manifest = contract.quality, version.metric, version.task, version.manifest
-        lines = self.reader(self.data, contract.name, start, end)
-        joined = join(manifest.features, lines, labels, manifest.version, classes=task.classes)
+        blocks = self.reader(self.data, contract.name, start, end)
+        joined = join(manifest.features, blocks, labels, manifest.version, classes=task.classes)
         findings = Findings(notes=label_notes(joined))
         reference = None
         if version.holdout is not None and len(version.holdout):

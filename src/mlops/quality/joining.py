@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from mlops.capture.reading import CaptureLine
+from mlops.capture.columns import Block
 from mlops.drift.traffic import batch
 from mlops.features.columns import Columns
 from mlops.features.spec import Feature
@@ -61,7 +61,7 @@ class Joined:
 class _Kept:
     rank: int
     features: Mapping[str, Any] = field(compare=False)
-    scores: tuple[float, ...] = field(compare=False)
+    scores: Sequence[float] = field(compare=False)
     time: datetime = field(compare=False)
     value: Value = field(compare=False, default=0)
 
@@ -73,14 +73,16 @@ class _Sample:
         self._size = size
         self._heap: list[_Kept] = []  # a max-heap by negated rank
 
-    def offer(
-        self, identity: str, features: Mapping[str, Any], scores: tuple[float, ...], time: datetime, value: Value = 0
-    ) -> None:
+    def offer(self, identity: str, block: Block, row: int, scores: Sequence[float], value: Value = 0) -> None:
         rank = -int.from_bytes(blake2b(identity.encode(), digest_size=8).digest())
-        if len(self._heap) < self._size:
-            heapq.heappush(self._heap, _Kept(rank, features, scores, time, value))
-        elif rank > self._heap[0].rank:
-            heapq.heapreplace(self._heap, _Kept(rank, features, scores, time, value))
+        is_full = len(self._heap) >= self._size
+        if is_full and rank <= self._heap[0].rank:
+            return
+        kept = _Kept(rank, block.features_of(row), scores, block.times[row], value)
+        if is_full:
+            heapq.heapreplace(self._heap, kept)
+        else:
+            heapq.heappush(self._heap, kept)
 
     def rows(self, features: Sequence[Feature], *, classes: int, labelled: bool) -> Rows:
         kept = sorted(self._heap, reverse=True)
@@ -94,7 +96,7 @@ class _Sample:
 
 def join(
     features: Sequence[Feature],
-    lines: Iterable[CaptureLine],
+    blocks: Iterable[Block],
     labels: Labels,
     version: str,
     *,
@@ -107,34 +109,33 @@ def join(
     time (without one: after the arrival of its file). The order in which predictions or labels come does not matter.
     """
     predictions, labelled = _Sample(max_rows), _Sample(max_rows)
-    latest: dict[tuple[str, int], tuple[datetime, str, Mapping[str, Any], tuple[float, ...]]] = {}
+    latest: dict[tuple[str, int], _Candidate] = {}
     found: set[str] = set()
     seen = 0
-    for line in lines:
-        if line.is_replay:
+    for block in blocks:
+        answers = None if block.is_replay else block.scores_of(version)
+        if answers is None:
             continue
-        is_champion = line.champion.version == version
-        if not is_champion and (line.challenger is None or line.challenger.version != version):
-            continue
-        for row in line.rows:
-            scores = row.champion if is_champion else row.challenger
+        for i, scores in enumerate(answers):
             if scores is None or len(scores) != (classes or 1):
                 continue
             seen += 1
-            predictions.offer(row.id, row.features, scores, line.time)
-            label = labels.by_id.get(row.id)
+            identity = block.ids[i]
+            predictions.offer(identity, block, i, scores)
+            label = labels.by_id.get(identity)
             if label is not None:
-                found.add(row.id)
-                labelled.offer(row.id, row.features, scores, line.time, label.value)
-            for i, dated in enumerate(labels.by_entity.get(row.entity, ()) if row.entity else ()):
-                _keep_latest(latest, (row.entity or "", i), dated, (line.time, row.id, row.features, scores))
+                found.add(identity)
+                labelled.offer(identity, block, i, scores, label.value)
+            entity = block.entities[i]
+            for n, dated in enumerate(labels.by_entity.get(entity, ()) if entity else ()):
+                _keep_latest(latest, (entity or "", n), dated, _Candidate(block.times[i], identity, block, i, scores))
     taken: dict[str, tuple[str, int]] = {}
-    for key, (_, identity, _, _) in sorted(latest.items(), key=lambda item: _moment(labels, item[0])):
-        taken[identity] = key  # of two labels for one prediction the later one counts
+    for key, one in sorted(latest.items(), key=lambda item: _moment(labels, item[0])):
+        taken[one.identity] = key  # of two labels for one prediction the later one counts
     for identity, key in taken.items():
         if identity not in found:
-            captured, _, values, scores = latest[key]
-            labelled.offer(identity, values, scores, captured, labels.by_entity[key[0]][key[1]].value)
+            one = latest[key]
+            labelled.offer(identity, one.block, one.row, one.scores, labels.by_entity[key[0]][key[1]].value)
     return Joined(
         predictions.rows(features, classes=classes, labelled=False),
         labelled.rows(features, classes=classes, labelled=True),
@@ -149,13 +150,20 @@ def _moment(labels: Labels, key: tuple[str, int]) -> datetime:
     return label.time or label.arrived
 
 
+class _Candidate(NamedTuple):
+    """A prediction of an entity; of two the one with the larger ``(time, identity)`` is the later one."""
+
+    time: datetime
+    identity: str
+    block: Block
+    row: int
+    scores: Sequence[float]
+
+
 def _keep_latest(
-    latest: dict[tuple[str, int], tuple[datetime, str, Mapping[str, Any], tuple[float, ...]]],
-    key: tuple[str, int],
-    label: Label,
-    candidate: tuple[datetime, str, Mapping[str, Any], tuple[float, ...]],
+    latest: dict[tuple[str, int], _Candidate], key: tuple[str, int], label: Label, candidate: _Candidate
 ) -> None:
-    if candidate[0] > (label.time or label.arrived):
+    if candidate.time > (label.time or label.arrived):
         return
     known = latest.get(key)
     if known is None or candidate[:2] > known[:2]:

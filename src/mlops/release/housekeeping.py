@@ -1,13 +1,16 @@
 """What is done every day so that a stack stays in order: the ledger is checked and its head anchored, versions beyond
-the policy are put aside and their files deleted, and what the account's code storage no longer needs is deleted."""
+the policy are put aside and their files deleted, what the account's code storage no longer needs is deleted,
+and captured traffic is folded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from math import inf
 from typing import Any
 
+from mlops.capture.folding import Foldable, Folded, fold
 from mlops.contract.model import Retention
 from mlops.errors import ConflictError, MlopsError
 from mlops.objects import ObjectStore
@@ -23,6 +26,8 @@ from mlops.release.state import LOCK, STACK
 
 _LOCK_SECONDS = 600
 _RECORDS = 1000
+#: With less than this left no further group of captures is folded; one takes about ten seconds.
+_FOLD_SECONDS = 60
 _TASKS = ("daily", "plan", "anchor")
 
 Answer = dict[str, Any]
@@ -31,7 +36,7 @@ Answer = dict[str, Any]
 @dataclass(frozen=True)
 class Housekeeping:
     """``artifacts`` is the bucket of models and layers; ``deployed`` gives the function versions that the stack itself
-    made."""
+    made; ``captures`` holds captured traffic, which is kept for ``capture_days``."""
 
     registry: Registry
     ledger: Ledger
@@ -41,8 +46,10 @@ class Housekeeping:
     watch: Watch
     deployed: Callable[[], set[str]]
     clock: Callable[[], datetime]
+    captures: Foldable
+    capture_days: int
 
-    def run(self, event: Mapping[str, Any]) -> Answer:
+    def run(self, event: Mapping[str, Any], seconds_left: Callable[[], float] = lambda: inf) -> Answer:
         """``{"task": "daily"}`` does everything, ``{"task": "plan"}`` only says what it would do, and
         ``{"task": "anchor"}`` checks and anchors the ledger alone. Any may name who asked, and why: ``actor``,
         ``reason``.
@@ -50,7 +57,8 @@ class Housekeeping:
         Returns
         -------
         ``{status, ledger, anchored, moves: [{model, version, source, target, reason}], files: [{model, version, files,
-        bytes}], functions, layers, archives}``; status is ``done``, ``planned`` or ``busy``. ``busy``: a release is
+        bytes}], functions, layers, archives, captures}``; ``captures`` is ``{hours, objects, expired, left}``, see
+        :class:`mlops.capture.folding.Folded`; status is ``done``, ``planned`` or ``busy``. ``busy``: a release is
         under way, and nothing of what serves was deleted. ``ledger`` is ``intact``, ``broken``, or for a plan
         ``not checked``.
 
@@ -68,14 +76,28 @@ class Housekeeping:
         actor, reason = str(event.get("actor") or ACTOR), str(event.get("reason") or "the daily order")
         if task == "plan":
             found = cleaning.look(self.registry, self.serving, self.artifacts, self.deployed())
-            return _answer("planned", "not checked", False, self._due(), self._files(), found)
+            return _answer("planned", "not checked", False, self._due(), self._files(), found, Folded())
         intact = self.watch.daily().intact  # first: what follows are entries of today
         moves = self._put_aside(actor)
         files = self._clear(actor, reason)
         found, status = self._clean(actor, reason)
         # A chain that is broken is not anchored: the next check would begin behind the place.
         anchored = intact and self.watch.drop()
-        return _answer(status, _verdict(intact), anchored, moves, files, found)
+        folded = self._fold(seconds_left)  # last: it may take all the time there is, and goes on the next day
+        return _answer(status, _verdict(intact), anchored, moves, files, found, folded)
+
+    def _fold(self, seconds_left: Callable[[], float]) -> Folded:
+        """Fold the captures of every model of which no release is under way: a release counts the lines of each object
+        once, by the time at which it was stored."""
+        done = Folded()
+        for model in self.registry.models():
+            if self.registry.in_state(model, "challenger") is not None:
+                continue
+            done += fold(
+                self.captures, model, self.clock(), keep_days=self.capture_days,
+                may_go_on=lambda: seconds_left() > _FOLD_SECONDS,
+            )  # fmt: skip
+        return done
 
     def _rules(self, model: str) -> Retention:
         contract = self.registry.contract(model)
@@ -163,6 +185,7 @@ def _answer(
     moves: list[retention.Move],
     files: list[clearing.Clearing],
     found: cleaning.Cleaning,
+    folded: Folded,
 ) -> Answer:
     return {
         "status": status,
@@ -173,4 +196,5 @@ def _answer(
         "functions": list(found.functions),
         "layers": list(found.layers),
         "archives": list(found.archives),
+        "captures": folded.to_dict(),
     }

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from mlops.capture.blocks import LINE, REPLAY
+from mlops.capture.fetching import lines as captured
+from mlops.errors import NotFoundError
 from mlops.objects import ObjectInfo, ObjectStore, capture_prefix
-
-KIND = "mlops.capture.v1"
-
-#: Request ids of replayed records begin so (mlops.inference.tasks): they are no traffic.
-REPLAY = "replay-"
 
 #: A listing may show an object this much later than one that was stored after it.
 OVERLAP = timedelta(seconds=10)
@@ -72,7 +67,11 @@ def recent_records(captures: ObjectStore, model: str, now: datetime, count: int,
         hour = now - timedelta(hours=back)
         objects = list(captures.list(capture_prefix(model, f"{hour:%Y-%m-%d}", f"{hour:%H}")))
         for info in sorted(objects, key=lambda i: (i.modified, i.key), reverse=True):
-            for line in decode(captures.get(info.key)):
+            try:
+                body = captures.get(info.key)
+            except NotFoundError:  # folded into another object meanwhile; any other record will do
+                continue
+            for line in decode(body):
                 records += [row["features"] for row in line["rows"]]
                 if len(records) >= count:
                     return records[:count]
@@ -81,21 +80,11 @@ def recent_records(captures: ObjectStore, model: str, now: datetime, count: int,
 
 def decode(body: bytes) -> list[Line]:
     """The lines of live traffic in one stored object. What is no such line is left out: it must not stop a release."""
-    try:
-        text = gzip.decompress(body)
-    except (OSError, EOFError, zlib.error):
-        return []
-    return list(_lines(text))
+    return [line for line in captured(body) if isinstance(line, dict) and _is_live(line)]
 
 
-def _lines(text: bytes) -> Iterator[Line]:
-    for raw in text.splitlines():
-        try:
-            line = json.loads(raw)
-        except ValueError:
-            continue
-        if isinstance(line, dict) and line.get("kind") == KIND and not str(line.get("request_id")).startswith(REPLAY):
-            yield line
+def _is_live(line: Line) -> bool:
+    return line.get("kind") == LINE and not str(line.get("request_id")).startswith(REPLAY)
 
 
 def _hours(first: datetime, last: datetime) -> Iterator[datetime]:

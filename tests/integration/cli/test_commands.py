@@ -90,6 +90,7 @@ def stack(account, capsys, monkeypatch):
         "housekeeping": {
             "status": "planned", "ledger": "not checked", "anchored": False, "functions": ["3"], "layers": [],
             "files": [{"model": MODEL, "version": "w", "files": ["model.onnx"], "bytes": 7}], "archives": [],
+            "captures": {"hours": 2, "objects": 50, "expired": 0, "left": False},
             "moves": [{"model": MODEL, "version": "v", "source": "archived", "target": "retired", "reason": "old"}],
         },
         "release": {"status": "live", "reasons": []}, "drift_check": DRIFT, "cost_report": COST,

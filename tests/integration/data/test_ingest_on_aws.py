@@ -148,3 +148,13 @@ def test_large_files_are_sent_in_parts(aws: Any, tmp_path: Path, monkeypatch: py
     assert store.get("datasets/x") == b"more than ten bytes"
     assert store.upload(str(path), "datasets/x")
     assert store.get("datasets/x") == b"others, also more than ten"
+
+
+def test_many_objects_are_deleted_at_once_and_those_that_are_gone_are_no_fault(aws: Any) -> None:
+    objects = S3Objects(BUCKET)
+    keys = [f"captures/m/{i:04}" for i in range(5)]
+    for key in [*keys, "captures/m/kept"]:
+        objects.put(key, b"x")
+    objects.delete_many([*keys, *(f"captures/never/{i}" for i in range(1200))])
+    objects.delete_many(keys)
+    assert [info.key for info in objects.list("captures/")] == ["captures/m/kept"]

@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from functions.capture_writer import app
-from mlops.capture.reading import AT_ONCE, CaptureLine, parse, read
+from mlops.capture.fetching import AT_ONCE
+from mlops.capture.reading import CaptureLine, parse, read
 from mlops.capture.writing import BatchError, LogEvent, decode, write
 from mlops.errors import NotFoundError
 from tests.fakes import MemoryObjects
@@ -206,7 +207,8 @@ def test_a_fault_while_reading_is_raised_and_a_reader_may_stop() -> None:
         write(objects, events([line(i)]))
     assert next(iter(read(objects, "tumour", START, START + timedelta(hours=1)))).model == "tumour"
     listed = list(objects.list("captures/"))
-    objects.list = lambda prefix: iter([*listed, replace(listed[0], key="captures/gone")])  # type: ignore[method-assign]
+    gone = replace(listed[0], key=listed[0].key.replace("hh=10/", "hh=10/gone-"))
+    objects.list = lambda prefix: iter([*listed, gone])  # type: ignore[method-assign]
     with pytest.raises(NotFoundError):
         list(read(objects, "tumour", START, START + timedelta(hours=1)))
 

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlops.capture import folding
+from mlops.capture.folding import fold
 from mlops.drift import late
 from mlops.objects import capture_prefix
 from tests.fakes import MemoryObjects
@@ -38,7 +40,7 @@ def put(objects: MemoryObjects, name: str, rows: list[tuple[str, datetime]]) -> 
 
 def taken(objects: MemoryObjects, since: datetime, until: datetime, before: late.Reading | None = None):
     captured = late.Captured(objects, MODEL, since, until, before)
-    return [line.request_id for line in captured], captured
+    return [identity for block in captured for identity in block.ids], captured
 
 
 gaps = st.sampled_from([0.0, 0.4, 5.0])
@@ -56,8 +58,9 @@ moments = st.one_of(
     ),
     between=st.tuples(gaps, gaps, gaps),
     lag=st.sampled_from([0.0, 0.5]),
+    folded=st.lists(st.booleans(), min_size=4, max_size=4),
 )
-def test_every_row_that_is_at_most_six_hours_late_counts_once(rows, between, lag):
+def test_every_row_that_is_at_most_six_hours_late_counts_once(rows, between, lag, folded):
     """Checks of a day each, by a schedule that leaves gaps, run a while after their windows end; rows that arrive up to
     six hours after they were captured, and some of them again, up to nine hours later, together with others."""
     known = [(f"r{i}", at(moment)) for i, (moment, _, _) in enumerate(rows)]
@@ -68,11 +71,13 @@ def test_every_row_that_is_at_most_six_hours_late_counts_once(rows, between, lag
         mates = [row for j, row in enumerate(known) if abs(rows[j][0] - moment) < 0.5 and rows[j][1] <= delay]
         deliveries += [(moment + delay + more, f"{'az'[k]}{i}", mates) for k, more in enumerate(again)]
     objects, counted, end, before = MemoryObjects(), Counter[str](), 0.0, None
-    for gap in (0.0, *between):
+    for gap, is_folded in zip((0.0, *between), folded, strict=True):
         since, end = end + gap, end + gap + 24
         for arrives, name, lines in deliveries:
             if arrives <= end + lag:
                 put(objects, name, lines)
+        if is_folded:
+            fold(objects, MODEL, at(end + lag), keep_days=90)
         ids, captured = taken(objects, at(since), at(end), before)
         counted.update(ids)
         before = late.Reading.from_dict(json.loads(json.dumps(captured.reading().to_dict())))
@@ -83,6 +88,18 @@ def test_every_row_that_is_at_most_six_hours_late_counts_once(rows, between, lag
         if arrives <= end + lag and time < at(end)
     }
     assert counted == Counter(arrived)
+
+
+def test_hours_folded_between_two_checks_count_no_row_twice():
+    objects = MemoryObjects()
+    for i in range(folding.LEAST):
+        put(objects, f"on-time-{i}", [(f"r{i}", at(22.5))])
+    ids, first = taken(objects, at(0), at(24))
+    assert len(ids) == folding.LEAST
+    put(objects, "late", [("r-late", at(22.6)), ("r0", at(22.5))])
+    assert fold(objects, MODEL, at(40), keep_days=90).objects == folding.LEAST + 1
+    ids, second = taken(objects, at(24), at(48), first.reading())
+    assert (ids, second.late) == (["r-late"], 1)
 
 
 def test_rows_between_two_windows_count_in_the_second_also_from_objects_that_the_first_read():

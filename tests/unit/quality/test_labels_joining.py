@@ -17,6 +17,7 @@ from mlops.features.spec import Feature
 from mlops.inference.hashing import entity_name
 from mlops.quality.joining import join
 from mlops.quality.labels import Labels, parse
+from tests.fakes import blocks
 
 START = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 FEATURES = (Feature("x", "number"),)
@@ -50,13 +51,13 @@ def line(i: int, *, who: Any = None, minutes: float = 0, version: str = "v1", sc
 
 def actual(labels: Labels, lines: Sequence[CaptureLine], classes: int = 2) -> dict[float, float]:
     """x of each labelled prediction -> its label."""
-    rows = join(FEATURES, lines, labels, "v1", classes=classes).labelled
+    rows = join(FEATURES, blocks(lines), labels, "v1", classes=classes).labelled
     return dict(zip(rows.table["x"].values.tolist(), rows.actual.tolist(), strict=True)) if len(rows) else {}
 
 
 def test_labels_are_found_by_id_and_the_last_word_wins() -> None:
     labels = read("inference_id,y\nid-1,yes\nid-2,no\nid-9,no\n", "inference_id,y\nid-2,yes\nid-1,yes\n")
-    joined = join(FEATURES, [line(1), line(2), line(3)], labels, "v1", classes=2)
+    joined = join(FEATURES, blocks([line(1), line(2), line(3)]), labels, "v1", classes=2)
     assert actual(labels, [line(1), line(2), line(3)]) == {1.0: 1, 2.0: 1}
     assert (labels.rows, labels.usable, labels.repeated, labels.conflicting) == (5, 3, 1, 1)
     assert (joined.seen, joined.matched) == (3, 2)
@@ -104,7 +105,7 @@ def test_an_id_goes_before_the_entity() -> None:
 def test_only_answers_of_the_version_count_and_replays_do_not() -> None:
     other = line(2, version="v0", challenger=CaptureSide("v1", 1, None))
     lines = [line(1), other, line(3, request_id="replay-3"), line(4, scores=None)]
-    joined = join(FEATURES, lines, read("inference_id,y\nid-1,yes\nid-2,yes\n"), "v1", classes=2)
+    joined = join(FEATURES, blocks(lines), read("inference_id,y\nid-1,yes\nid-2,yes\n"), "v1", classes=2)
     assert (joined.seen, len(joined.labelled)) == (1, 1)
 
 
@@ -145,7 +146,7 @@ def test_no_order_of_predictions_or_labels_matters(order: list[int], cut: int, c
 def test_of_more_rows_than_fit_the_same_ones_are_kept_whatever_the_order() -> None:
     labels = read("inference_id,y\n" + "".join(f"id-{i},yes\n" for i in range(50)))
     lines = [line(i) for i in range(50)]
-    few = [join(FEATURES, some, labels, "v1", classes=2, max_rows=10) for some in (lines, lines[::-1])]
+    few = [join(FEATURES, blocks(some), labels, "v1", classes=2, max_rows=10) for some in (lines, lines[::-1])]
     kept = [j.labelled.table["x"].values.tolist() for j in few]
     assert kept[0] == kept[1]
     assert [(len(j.predictions), len(j.labelled), j.seen, j.matched) for j in few] == [(10, 10, 50, 50)] * 2

@@ -26,7 +26,7 @@ from mlops.quality import labelled, slices
 from mlops.quality.check import QualityCheck
 from mlops.quality.joining import Rows
 from mlops.registry.entities import ModelVersion
-from tests.fakes import Clock, MemoryEvents, MemoryLedger, MemoryObjects, MemoryRegistry
+from tests.fakes import Clock, MemoryEvents, MemoryLedger, MemoryObjects, MemoryRegistry, blocks
 from tests.unit.inference.small_models import linear, put_version
 
 VERSION, UNTIL = "aaaaaaaaaaaa", datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -72,7 +72,7 @@ class World:
         self.lines: list[CaptureLine] = []
         self.check = QualityCheck(
             data=self.data, artifacts=self.artifacts, registry=self.registry, ledger=self.ledger, events=self.events,
-            hashed=lambda values: "", clock=Clock(UNTIL), reader=lambda *_: self.lines,
+            hashed=lambda values: "", clock=Clock(UNTIL), reader=lambda *_: blocks(self.lines),
         )  # fmt: skip
 
     def records(self, n: int, shift: float = 0.0) -> list[dict[str, Any]]:

@@ -98,7 +98,7 @@ def house(world: World, deployed: set[str] | None = None) -> Housekeeping:
     watch = Watch("stack", world.registry, world.ledger, MemoryObjects(), world.events.put, world.clock)
     return Housekeeping(
         world.registry, world.ledger, world.serving, world.releases.approvals, world.artifacts, watch,
-        lambda: deployed or {"1"}, world.clock,
+        lambda: deployed or {"1"}, world.clock, world.data, 90,
     )  # fmt: skip
 
 
@@ -161,6 +161,24 @@ def test_a_release_under_way_keeps_everything_that_serves(world: World) -> None:
     assert house(world).run({"task": "daily"})["status"] == "busy"
     assert world.serving.kept == before
     assert list(walk)[-1]["status"] == "promoted", "it was not disturbed"
+
+
+def test_captures_are_folded_but_never_those_that_a_release_still_counts(world: World) -> None:
+    """A release counts the lines of each object by the time it was stored: folded anew, they would count twice."""
+    world.add_version("x")
+    walk = world.walk(world.start("x"), lambda step: [world.capture(1) for _ in range(5)])
+    for _ in range(4):
+        next(walk)
+    world.clock.forward(days=1)
+    assert house(world).run({"task": "daily"})["captures"]["objects"] == 0
+    world.registry.move("iris", "x", ("challenger",), "archived", "the release is over")
+    objects = len(list(world.data.list("captures/")))
+    planned = house(world).run({"task": "plan"})["captures"]
+    assert planned == {"hours": 0, "objects": 0, "expired": 0, "left": False}
+    assert house(world).run({"task": "daily"}, lambda: 1.0)["captures"]["left"], "no time: the next run does it"
+    done = house(world).run({"task": "daily"})["captures"]
+    assert done["objects"] >= 5
+    assert len(list(world.data.list("captures/"))) == objects - done["objects"] + done["hours"]
 
 
 def test_once_a_day_is_as_good_as_twice(world: World) -> None:
