@@ -20,7 +20,7 @@ from mlops.settings import Settings
 @functools.cache
 def service() -> QualityCheck:
     """The domain service with its adapters; tests replace it."""
-    settings = Settings.from_env().require("stack", "data_bucket", "artifact_bucket", "table")
+    settings = Settings.from_env().require("stack", "data_bucket", "artifact_bucket", "table", "capture_days")
     return QualityCheck(
         data=S3Objects(settings.data_bucket),
         artifacts=S3Objects(settings.artifact_bucket),
@@ -29,6 +29,7 @@ def service() -> QualityCheck:
         events=EventBus(settings.stack),
         hashed=functools.partial(entity_name, settings.pseudonym_key.encode()[:64]),
         clock=lambda: datetime.now(UTC),
+        capture_days=int(settings.capture_days),
     )
 
 

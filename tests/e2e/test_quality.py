@@ -55,7 +55,7 @@ def test_labels_find_their_predictions_by_id_and_by_entity(deployed: Deployed, t
     assert f"Quality of {MODEL}".encode() in bench.data.get(found["report_key"])
     assert bench.invoke("quality_check", request)["results"] == [found]
     kept = Columns.load(bench.data.get(labelled_key(MODEL)))
-    assert (kept.rows, kept.names[-2:]) == (140, ("diagnosis", "time"))
+    assert (kept.rows, kept.names[-3:]) == (140, ("diagnosis", "inference_id", "time"))
     judged = bench.invoke("evaluate", {"model": MODEL, "version": version, "run_id": "e2e-recent"})
     assert judged["champion"] == version
     entries = [e for e in bench.ledger.entries(subject=f"model/{MODEL}/") if e.action == "quality.checked"]

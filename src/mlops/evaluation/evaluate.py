@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -115,13 +115,13 @@ def evaluate(
     candidate: Bundle,
     champion: Bundle | None = None,
     *,
-    recent: Columns | None = None,
+    recent: Callable[[], Columns] | None = None,
     seconds: Callable[[], float] = time.perf_counter,
 ) -> Evaluation:
     """Judge a candidate. A model that cannot be judged is rejected with the reason, not an exception.
 
-    ``recent``: live predictions whose truth is known by now, as :class:`mlops.evaluation.recent.RecentLabels` gives
-    them; candidate and champion are compared on those that neither was trained on.
+    ``recent`` gives live predictions whose truth is known by now, as :class:`mlops.evaluation.recent.RecentLabels`
+    does; candidate and champion are compared on those that neither was trained on.
     """
     try:
         return _Evaluator(contract, candidate, champion, recent, seconds).run()
@@ -156,7 +156,7 @@ class _Evaluator:
         contract: Contract,
         candidate: Bundle,
         champion: Bundle | None,
-        recent: Columns | None,
+        recent: Callable[[], Columns] | None,
         seconds: Callable[[], float],
     ) -> None:
         self._contract, self._candidate, self._champion, self._seconds = contract, candidate, champion, seconds
@@ -342,12 +342,17 @@ class _Evaluator:
         """Both models on live predictions whose truth is known and that neither was trained on."""
         if self._recent is None:
             return []
-        known = self._recent.rows
+        try:
+            table = self._recent()
+        except ModelRefusedError as error:
+            return [_not_on_recent(error.message)]
+        known = table.rows
         if known < FEWEST_RECENT:
             return [_not_on_recent(f"{known} have a known truth, and {FEWEST_RECENT} are needed")]
         versions = (self._candidate, champion)
         try:
-            table, actual = self._usable(self._recent, "what is known of them")
+            _check_types(table, versions)
+            table, actual = self._usable(table, "what is known of them")
             its = self._champion_scores(champion, table)
             seen = [learned(v.manifest, v.files, table) for v in versions]
         except ModelRefusedError as error:
@@ -433,6 +438,16 @@ class _Evaluator:
         return json.dumps(
             {"records": records, "expected": scores.tolist()}, ensure_ascii=False, sort_keys=True, indent=1
         ).encode()
+
+
+def _check_types(table: Columns, versions: Sequence[Bundle]) -> None:
+    """Rows that were kept under an earlier contract may hold a column in another type."""
+    types = {column.name: column.type for column in table.columns}
+    for manifest in (version.manifest for version in versions):
+        target = (manifest.target, "category" if manifest.classes else "number")
+        for name, type_ in [(f.name, f.type) for f in manifest.features] + [target]:
+            if types.get(name, type_) != type_:
+                raise ModelRefusedError(f"column '{name}' of what is known is a {types[name]}, not a {type_}")
 
 
 def _not_on_recent(reason: str) -> Check:

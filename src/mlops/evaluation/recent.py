@@ -7,6 +7,7 @@ on them. Rows that one of the two was trained on flatter it, so each version kee
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from mlops.errors import NotFoundError
 from mlops.evaluation.parity import UNREADABLE
 from mlops.evaluation.scoring import ModelRefusedError
-from mlops.features.columns import Columns
+from mlops.features.columns import MISSING, Columns
 from mlops.features.encoding import Matrix, encode
 from mlops.features.hashing import feature_hash
 from mlops.manifest import Manifest
@@ -32,7 +33,13 @@ class RecentLabels(Protocol):
 
     def rows(self, model: str) -> Columns:
         """Features and target of recent live predictions, and as the last column, whatever its name, the time of
-        capture (``date``). No rows when there are none."""
+        capture (``date``). No rows when there are none.
+
+        Raises
+        ------
+        ModelRefusedError
+            when they cannot be read.
+        """
         ...
 
 
@@ -44,9 +51,31 @@ class StoredLabels:
 
     def rows(self, model: str) -> Columns:
         try:
-            return Columns.load(self.data.get(labelled_key(model)))
+            return load(self.data.get(labelled_key(model)))
         except NotFoundError:
             return Columns(())
+
+
+def load(body: bytes) -> Columns:
+    """The rows of a stored file.
+
+    Raises
+    ------
+    ModelRefusedError
+        when it is damaged in any way.
+    """
+    try:
+        table = Columns.load(body)
+        for column in table.columns:
+            values, levels = column.values, len(column.levels)
+            is_codes = values.dtype == np.int32 and bool(((values >= MISSING) & (values < levels)).all())
+            if values.ndim != 1 or not (is_codes if column.type == "category" else values.dtype == np.float64):
+                raise ValueError(f"column {column.name}")
+        if not table.columns or table.columns[-1].type != "date" or not np.isfinite(table.columns[-1].values).all():
+            raise ValueError("no time of capture")
+    except (*UNREADABLE, TypeError, AttributeError, NotImplementedError, OverflowError, zlib.error) as error:
+        raise ModelRefusedError("the stored predictions with known truth are damaged") from error
+    return table
 
 
 def trained_on(matrix: Matrix) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ class Evaluate:
         candidate = self._bundle(model, version, FILES)
         serving = self.registry.in_state(model, "champion")
         champion = self._bundle(model, serving.version, CHAMPION_FILES) if serving else None
-        recent = self.recent.rows(model) if self.recent is not None else None
+        recent = functools.partial(self.recent.rows, model) if self.recent is not None else None
         result = evaluate(contract, candidate, champion, recent=recent)
         report_key = self._store(contract, candidate.manifest, result)
         self._tell(result, run_id, contract.digest(), candidate.manifest)

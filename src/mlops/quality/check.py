@@ -16,7 +16,7 @@ import orjson
 from mlops.capture.columns import Block, read
 from mlops.contract import Contract
 from mlops.errors import MlopsError, NotFoundError
-from mlops.evaluation import fairness
+from mlops.evaluation import fairness, recent
 from mlops.evaluation.compare import Interval, metric_interval
 from mlops.evaluation.evaluate import task_of
 from mlops.evaluation.metrics import Metric, Task, compute_all, metric_for
@@ -40,8 +40,6 @@ KIND = "quality"
 EVENT = "QualityChecked"
 MAX_HOURS = 24.0 * 400
 SEED = 20_261
-#: A window that ended longer ago holds no recent predictions.
-RECENT = timedelta(days=1)
 
 FloatArray = npt.NDArray[np.float64]
 Reader = Callable[[ObjectStore, str, datetime, datetime], Iterable[Block]]
@@ -69,6 +67,7 @@ class QualityCheck:
     ----------
     data, artifacts : the two buckets.
     hashed : gives the name that captures have for the values of an entity key; see :class:`Labels`.
+    capture_days : for how long captured traffic is kept, and so what is made of it.
     reader : gives the captured records of a model between two times.
     """
 
@@ -82,6 +81,7 @@ class QualityCheck:
         events: Events,
         hashed: Hash,
         clock: Callable[[], datetime],
+        capture_days: int,
         reader: Reader = read,
     ) -> None:
         self.data = data
@@ -91,6 +91,7 @@ class QualityCheck:
         self.events = events
         self.hashed = hashed
         self.clock = clock
+        self.capture_days = capture_days
         self.reader = reader
 
     def checks(
@@ -199,8 +200,8 @@ class QualityCheck:
             findings.metrics = compute_all(rows.actual, rows.scores, task)
             realised = _finite(metric_interval(rows.actual, rows.scores, metric, task, seed=SEED))
             _by_groups(contract, version, rows, findings)
-            if self.clock() - end <= RECENT:
-                self._hand_on(contract, manifest, rows, findings)
+        if len(joined.labelled):
+            self._hand_on(contract, manifest, joined.labelled, findings)
         estimated = gap = None
         estimate = _estimator(version, findings)
         if estimate is not None and len(joined.predictions) >= policy.min_rows:
@@ -239,14 +240,25 @@ class QualityCheck:
         return self._keep(outcome, findings, joined, f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC")
 
     def _hand_on(self, contract: Contract, manifest: Manifest, rows: Rows, findings: Findings) -> None:
-        """Store the labelled rows for the gate that judges the next version."""
+        """Add the labelled rows to those for the gate that judges the next version.
+
+        Two checks at once may undo what one of them added; the next check adds it again.
+        """
         hidden = labelled.hidden(contract, manifest)
         if hidden:
             findings.notes.append(
                 f"new versions are not judged on these labels: captures do not hold '{hidden[0]}' as the model gets it"
             )
             return
-        self.data.put(labelled_key(contract.name), labelled.table(manifest, rows).save())
+        try:
+            kept = recent.load(self.data.get(labelled_key(contract.name)))
+        except NotFoundError:
+            kept = None
+        except ModelRefusedError as error:
+            findings.notes.append(f"{error.message}: it was begun anew")
+            kept = None
+        merged = labelled.merged(kept, labelled.table(manifest, rows), self.clock(), self.capture_days)
+        self.data.put(labelled_key(contract.name), merged.save())
 
     def _with_news(self, outcome: Outcome) -> Outcome:
         """Degraded is news when the version's last check did not say so already."""

@@ -35,12 +35,14 @@ class Rows:
     scores : float64, (rows, classes) or (rows, 1).
     actual : int64 positions of classes, or float64; empty where there are no labels.
     times : float64, when each was captured, in seconds since 1970; empty for rows that were not captured.
+    ids : float64, 53 bits of a hash of each inference id; empty for rows that were not captured.
     """
 
     table: Columns
     scores: FloatArray
     actual: npt.NDArray[Any]
     times: FloatArray = field(default_factory=lambda: np.empty(0))
+    ids: FloatArray = field(default_factory=lambda: np.empty(0))
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -91,7 +93,8 @@ class _Sample:
         scores = np.array([k.scores for k in kept], dtype=np.float64).reshape(len(kept), classes or 1)
         kind = np.int64 if classes else np.float64
         actual = np.array([k.value for k in kept] if labelled else [], dtype=kind)
-        return Rows(table, scores, actual, np.array([k.time.timestamp() for k in kept]))
+        times = np.array([k.time.timestamp() for k in kept], dtype=np.float64)
+        return Rows(table, scores, actual, times, np.array([-k.rank >> 11 for k in kept], dtype=np.float64))
 
 
 def join(

@@ -47,6 +47,7 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Contract]:
         "MLOPS_TABLE": "table",
         "MLOPS_CODE_VERSION": "c0ffee",
         "MLOPS_PSEUDONYM_KEY": "0" * 32,
+        "MLOPS_CAPTURE_DAYS": "90",
     }.items():
         monkeypatch.setenv(name, value)
     clear()

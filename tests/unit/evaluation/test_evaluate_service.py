@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,18 +10,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from functions.evaluate import app
 from mlops.contract import Contract
 from mlops.errors import NotFoundError
 from mlops.evaluation.recent import TRAINED_ON, StoredLabels, learned
+from mlops.evaluation.recent import load as load_recent
 from mlops.evaluation.records import decode
-from mlops.evaluation.scoring import OnnxScorer
+from mlops.evaluation.scoring import ModelRefusedError, OnnxScorer
 from mlops.evaluation.service import Evaluate
-from mlops.features.columns import Column, Columns
+from mlops.features.columns import Column, Columns, category_column
 from mlops.features.encoding import encode, width
 from mlops.manifest import Manifest
-from mlops.objects import version_prefix
+from mlops.objects import labelled_key, version_prefix
 from mlops.registry.entities import ModelVersion
 from mlops.training.fit import fit
 from tests.fakes import Clock, MemoryLedger, MemoryObjects, MemoryRegistry
@@ -170,6 +174,18 @@ def test_a_challenger_that_loses_on_recent_labelled_traffic_is_rejected() -> Non
     assert "40 have a known truth, and 50 are needed" in on_recent(few)["message"]
     none = replace(service, recent=StoredLabels(MemoryObjects())).run(MODEL, version, "run-4")
     assert "0 have a known truth" in on_recent(none)["message"]
+
+    data = MemoryObjects()
+    stored = replace(service, recent=StoredLabels(data))
+    data.put(labelled_key(MODEL), b"PK\x03\x04 cut off")
+    damaged = on_recent(stored.run(MODEL, version, "run-5"))
+    assert (damaged["passed"], damaged["effect"]) == (True, "report")
+    assert "the stored predictions with known truth are damaged" in damaged["message"]
+    name = recent.columns[0].name
+    when = Column("time", "date", np.full(120, 20_500.0))
+    data.put(labelled_key(MODEL), Columns((category_column(name, ["text"] * 120), *recent.columns[1:], when)).save())
+    foreign = on_recent(stored.run(MODEL, version, "run-6"))["message"]
+    assert f"column '{name}' of what is known is a category, not a number" in foreign
 
 
 def test_recent_predictions_that_a_version_was_trained_on_do_not_count() -> None:
@@ -352,6 +368,19 @@ def test_a_challenger_worse_than_the_champion_is_rejected() -> None:
 
     assert result["status"] == "rejected"
     assert not checks(result)["no_worse_than_champion"]
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=60)
+def test_a_file_of_recent_rows_damaged_anywhere_is_rows_or_a_reason(data: st.DataObject) -> None:
+    rows = Columns((category_column("c", ["a", None, "b"]), Column("time", "date", np.arange(3.0))))
+    body = bytearray(rows.save())
+    if data.draw(st.booleans()):
+        body = body[: data.draw(st.integers(0, len(body) - 1))]
+    for at in data.draw(st.lists(st.integers(0, max(0, len(body) - 1)), max_size=4)) if body else []:
+        body[at] = data.draw(st.integers(0, 255))
+    with suppress(ModelRefusedError):
+        assert load_recent(bytes(body)).columns[-1].type == "date"
 
 
 def test_spoiled_recent_rows_do_not_hide_a_loss_on_rows_that_were_trusted() -> None:

@@ -72,7 +72,7 @@ class World:
         self.lines: list[CaptureLine] = []
         self.check = QualityCheck(
             data=self.data, artifacts=self.artifacts, registry=self.registry, ledger=self.ledger, events=self.events,
-            hashed=lambda values: "", clock=Clock(UNTIL), reader=lambda *_: blocks(self.lines),
+            hashed=lambda values: "", clock=Clock(UNTIL), capture_days=90, reader=lambda *_: blocks(self.lines),
         )  # fmt: skip
 
     def records(self, n: int, shift: float = 0.0) -> list[dict[str, Any]]:
@@ -317,11 +317,9 @@ def test_labelled_rows_are_handed_on_to_the_gate_latest_last(
     found.lines = [replace(line, time=UNTIL - timedelta(minutes=200 - i)) for i, line in enumerate(found.lines)]
     truth = found.truth(records)
     found.label(truth)
-    old = found.run(until=UNTIL - timedelta(days=2))
-    assert (old["labelled"], found.data.exists(labelled_key("m"))) == (200, False), "no longer recent"
     found.run()
     kept = Columns.load(found.data.get(labelled_key("m")))
-    assert (kept.names, kept.rows) == (("x", "z", "region", "y", "time"), 150)
+    assert (kept.names, kept.rows) == (("x", "z", "region", "y", "inference_id", "time"), 150)
     assert kept["x"].values.tolist() == [r["x"] for r in records[50:]]
     assert kept["y"].levels == ("no", "yes")
     assert [kept["y"].levels[code] for code in kept["y"].values] == truth[50:]
@@ -335,3 +333,64 @@ def test_rows_that_cannot_be_scored_again_are_not_handed_on(world: Callable[...,
     notes = found.report(found.run())["notes"]
     assert not found.data.exists(labelled_key("m"))
     assert any("captures do not hold 'email' as the model gets it" in note for note in notes)
+
+
+@pytest.mark.parametrize("days", [90, 3])
+def test_checks_add_to_what_is_handed_on_each_prediction_once_and_no_old_ones(
+    world: Callable[..., World], monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    monkeypatch.setitem(globals(), "FEATURES", FEATURES[:3])
+    found = world()
+    found.check.capture_days = days
+    records = found.traffic(90)
+    truth = found.truth(records)
+    lines = [replace(line, time=UNTIL - timedelta(days=40 - i * 0.44)) for i, line in enumerate(found.lines)]
+    found.label(truth)
+    for first in (0, 20, 20, 60):  # windows that overlap, and one again; fewer labels than a check needs to speak
+        found.lines = lines[first : first + 30]
+        found.run(until=UNTIL - timedelta(minutes=first))
+    found.lines = lines[60:70]
+    corrected = ["no" if y == "yes" else "yes" for y in truth]
+    found.label(corrected, "b")
+    found.run(until=UNTIL - timedelta(minutes=5))
+    kept = Columns.load(found.data.get(labelled_key("m")))
+    expected = [i for i in [*range(50), *range(60, 90)] if 40 - i * 0.44 <= min(28, days)]
+    assert kept["x"].values.tolist() == [records[i]["x"] for i in expected]
+    answers = [corrected[i] if 60 <= i < 70 else truth[i] for i in expected]
+    assert [kept["y"].levels[code] for code in kept["y"].values] == answers
+
+
+@pytest.mark.parametrize("body", [b"", b"PK damaged", b"x" * 100])
+def test_a_damaged_file_of_labelled_rows_is_begun_anew_and_said(
+    world: Callable[..., World], body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "FEATURES", FEATURES[:3])
+    found = world()
+    found.data.put(labelled_key("m"), body)
+    found.label(found.truth(found.traffic(120)))
+    notes = found.report(found.run())["notes"]
+    assert any("are damaged: it was begun anew" in note for note in notes)
+    assert Columns.load(found.data.get(labelled_key("m"))).rows == 120
+
+
+def test_rows_of_another_shape_are_not_merged() -> None:
+    def rows(*columns: Column) -> Columns:
+        n = len(columns[0].values)
+        return Columns(
+            (
+                *columns,
+                Column("inference_id", "number", np.arange(n) * 1.0),
+                Column("time", "date", np.full(n, 20_000.0)),
+            )
+        )
+
+    now = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=20_001)
+    new = rows(Column("x", "number", np.array([1.0, 2.0])))
+    assert labelled.merged(rows(category_column("x", ["a"] * 5)), new, now, 90).rows == 2
+    assert labelled.merged(rows(Column("x", "number", np.zeros(5))), new, now, 90)["x"].values.tolist() == [
+        0,
+        0,
+        0,
+        1,
+        2,
+    ]
