@@ -1,4 +1,7 @@
-"""NannyML's estimates of one window of rows, as JSON on standard output. Runs in an environment of its own."""
+"""NannyML's estimates for windows of a classification and of a regression, as JSON on standard output.
+
+Runs in an environment of its own.
+"""
 
 from __future__ import annotations
 
@@ -41,12 +44,36 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.St
     estimator.needs_calibration = False
     found = estimator.estimate(window.drop(columns="y_true")).filter(period="analysis").to_df()
 
+    def measured(n: int, shift: float) -> pd.DataFrame:
+        """A regression whose errors grow with one feature, and fall a little with another."""
+        a, b, noise = random.normal(shift, 1, n), random.normal(0, 1, n), random.normal(0, 1, n)
+        predicted = 3 * a + random.normal(0, 1, n)
+        return pd.DataFrame(
+            {"a": a, "b": b, "y_pred": predicted, "y_true": predicted + noise * np.exp(0.6 * a - 0.2 * b)}
+        )
+
+    shifts = [0.0, 0.5, 1.0, -1.0]
+    held_out, windows = measured(4000, 0.0), [measured(2000, shift) for shift in shifts]
+    learner = nannyml.DLE(
+        feature_column_names=["a", "b"], y_pred="y_pred", y_true="y_true", metrics=["mae", "rmse"], chunk_size=2000
+    )
+    learner.fit(held_out)
+    errors = learner.estimate(pd.concat(windows, ignore_index=True).drop(columns="y_true"))
+    errors = errors.filter(period="analysis").to_df()
+
 names = {"roc_auc": "roc_auc", "f1": "f1", "accuracy": "accuracy", "average_precision": "pr_auc"}
 json.dump(
     {
         "nannyml": nannyml.__version__,
         "estimated": {ours: round(float(found[theirs]["value"].iloc[0]), 6) for theirs, ours in names.items()},
         "y_pred_proba": window["y_pred_proba"].tolist(),
+        "y_true": window["y_true"].tolist(),
+        "regression": {
+            "shifts": shifts,
+            "estimated": {m: [round(float(v), 6) for v in errors[m]["value"]] for m in ("mae", "rmse")},
+            "held_out": held_out.to_dict("list"),
+            "windows": [w.to_dict("list") for w in windows],
+        },
     },
     sys.stdout,
 )

@@ -28,7 +28,16 @@ from mlops.manifest import Manifest
 from mlops.objects import ObjectInfo, ObjectStore, label_prefix, labelled_key, report_prefix, version_prefix
 from mlops.quality import labelled, report, slices
 from mlops.quality.calibration import calibrate
-from mlops.quality.estimate import can_estimate, expected, expected_error, inputs_of, learn_loss, open_features
+from mlops.quality.estimate import (
+    can_estimate,
+    expected,
+    expected_error,
+    expected_of_draws,
+    inputs_of,
+    is_mean,
+    learn_loss,
+    open_features,
+)
 from mlops.quality.joining import Joined, Rows, join
 from mlops.quality.labels import Hash, Labels, parse
 from mlops.quality.outcome import Findings, Outcome, allowed_by, bound_of, decided, label_notes
@@ -332,9 +341,9 @@ def _by_groups(contract: Contract, version: _Version, rows: Rows, findings: Find
 def _estimator(version: _Version, findings: Findings) -> Callable[[Rows], Interval] | None:
     """How the metric of some predictions is estimated; None where it cannot be."""
     holdout, metric, task = version.holdout, version.metric, version.task
-    if holdout is None or not len(holdout) or not can_estimate(metric):
+    if holdout is None or not len(holdout) or not can_estimate(metric, task):
         if holdout is not None and len(holdout):
-            findings.notes.append(f"there is no estimate of {metric.title} without labels")
+            findings.notes.append(f"there is no estimate of the {metric.title}: the version has no prediction interval")
         return None
     if task.classes:
         calibration = calibrate(holdout.actual, holdout.scores, seed=SEED)
@@ -345,7 +354,14 @@ def _estimator(version: _Version, findings: Findings) -> Callable[[Rows], Interv
         inputs_of(holdout.table, holdout.scores, names), holdout.actual - holdout.scores[:, 0], metric, seed=SEED
     )
     findings.method = f"direct loss estimation, a tree of depth {known.depth} over {len(holdout)} hold-out rows"
-    return lambda rows: expected_error(known, inputs_of(rows.table, rows.scores, names), metric, seed=SEED)
+
+    def estimate(rows: Rows) -> Interval:
+        inputs = inputs_of(rows.table, rows.scores, names)
+        if is_mean(metric):
+            return expected_error(known, inputs, metric, seed=SEED)
+        return expected_of_draws(known, inputs, rows.scores, metric, task, seed=SEED)
+
+    return estimate
 
 
 def _finite(interval: Interval) -> Interval | None:

@@ -6,7 +6,9 @@ expectation in closed form; for others (F1, areas under curves) labels are drawn
 
 **Regression** (direct loss estimation). A small tree learns from the hold-out rows how large the error is for which
 predictions and features; its mean over the window is the expected error. The tree's depth is chosen by
-cross-validation, down to none: then the estimate is the hold-out error itself.
+cross-validation, down to none: then the estimate is the hold-out error itself. What is no mean over rows (R², the
+median error) and the pinball loss of an interval, which depends on the error's sign, are computed on drawn truths: the
+prediction and an error of a hold-out row that the tree takes for alike.
 
 Both see a change of *which* rows come (covariate shift). Neither can see that the same rows begin to mean something
 else (concept drift): that is what labels, and the gap between estimated and realised, are for.
@@ -102,15 +104,16 @@ LEAST_LEAF = 20
 _CUTS = 16
 
 #: Metric -> loss of a row from its error, and how the mean loss becomes the metric.
+_ABSOLUTE: tuple[Callable[[FloatArray], FloatArray], Callable[[float], float]] = (np.abs, float)
 _LOSSES: Mapping[str, tuple[Callable[[FloatArray], FloatArray], Callable[[float], float]]] = {
-    "mae": (np.abs, float),
+    "mae": _ABSOLUTE,
     "rmse": (np.square, lambda mean: float(np.sqrt(max(0.0, mean)))),
 }
 
 
-def can_estimate(metric: Metric) -> bool:
-    """Whether there is an estimate of this metric without labels."""
-    return metric.kind == "classification" or metric.name in _LOSSES
+def can_estimate(metric: Metric, task: Task) -> bool:
+    """Whether there is an estimate of this metric without labels: pinball loss needs a prediction interval."""
+    return metric.name != "pinball" or task.interval is not None
 
 
 @dataclass(frozen=True)
@@ -132,19 +135,37 @@ class Node:
         result[goes_low], result[~goes_low] = self.low(rows[goes_low]), self.high(rows[~goes_low])
         return result
 
+    def leaf(self, rows: FloatArray, number: int = 1) -> npt.NDArray[np.int64]:
+        """The number of the leaf in which each row ends."""
+        if self.low is None or self.high is None:
+            return np.full(len(rows), number)
+        goes_low = ~(rows[:, self.column] > self.cut)
+        result = np.empty(len(rows), dtype=np.int64)
+        result[goes_low] = self.low.leaf(rows[goes_low], 2 * number)
+        result[~goes_low] = self.high.leaf(rows[~goes_low], 2 * number + 1)
+        return result
+
 
 @dataclass(frozen=True)
 class LossModel:
-    """What the hold-out rows say about the error: the tree's answer and what it left over, per hold-out row."""
+    """What the hold-out rows say about the error.
+
+    Attributes
+    ----------
+    predict : the tree; ``depth``: its depth.
+    left : what it left over, per hold-out row.
+    errors : number of a leaf -> the errors (truth minus prediction) of its hold-out rows.
+    """
 
     predict: Node
     left: FloatArray
     depth: int
+    errors: Mapping[int, FloatArray]
 
 
 def learn_loss(inputs: FloatArray, errors: FloatArray, metric: Metric, *, seed: int) -> LossModel:
     """Learn the loss of a row from ``inputs`` ((rows, columns), NaN allowed): prediction and features."""
-    losses = _LOSSES[metric.name][0](errors)
+    losses = _LOSSES.get(metric.name, _ABSOLUTE)[0](errors)
     order = np.random.default_rng(seed).permutation(len(losses))
     wrong = []
     for depth in range(MAX_DEPTH + 1):
@@ -157,7 +178,9 @@ def learn_loss(inputs: FloatArray, errors: FloatArray, metric: Metric, *, seed: 
         wrong.append(total)
     best = int(np.argmin(wrong))
     predict = _tree(inputs, losses, best)
-    return LossModel(predict, losses - predict(inputs), best)
+    leaves = predict.leaf(inputs)
+    by_leaf = {int(leaf): errors[leaves == leaf] for leaf in np.unique(leaves)}
+    return LossModel(predict, losses - predict(inputs), best, by_leaf)
 
 
 def open_features(features: Sequence[Feature]) -> list[Feature]:
@@ -196,6 +219,51 @@ def expected_error(model: LossModel, inputs: FloatArray, metric: Metric, *, seed
         scatter = model.left[generator.integers(0, known, rows)].mean()
         values[i] = finish(float(mean + level + scatter))
     return _interval(finish(float(losses.mean())), values)
+
+
+def expected_of_draws(
+    model: LossModel,
+    inputs: FloatArray,
+    scores: FloatArray,
+    metric: Metric,
+    task: Task,
+    *,
+    seed: int,
+    draws: int = DRAWS,
+) -> Interval:
+    """The expected value of any metric of a regression, from truths that are drawn; with the interval that sampling of
+    window and hold-out rows leaves open.
+
+    The errors of a leaf are taken to be the same at every prediction in it.
+    """
+    generator = np.random.default_rng(seed)
+    if len(scores) > MAX_ROWS:
+        keep = np.sort(generator.permutation(len(scores))[:MAX_ROWS])
+        inputs, scores = inputs[keep], scores[keep]
+    leaves = model.predict.leaf(inputs)
+    values = np.empty((draws, 2))
+    for i in range(draws):
+        values[i, 0] = metric.compute(scores[:, 0] + _drawn_errors(model.errors, leaves, generator), scores, task)
+        index = generator.integers(0, len(scores), len(scores))
+        again = {leaf: generator.choice(errors, len(errors)) for leaf, errors in model.errors.items()}
+        actual = scores[index, 0] + _drawn_errors(again, leaves[index], generator)
+        values[i, 1] = metric.compute(actual, scores[index], task)
+    return _interval(_mean(values[:, 0]), values[:, 1])
+
+
+def _drawn_errors(
+    errors: Mapping[int, FloatArray], leaves: npt.NDArray[np.int64], generator: np.random.Generator
+) -> FloatArray:
+    drawn = np.empty(len(leaves))
+    for leaf, known in errors.items():
+        here = leaves == leaf
+        drawn[here] = generator.choice(known, int(here.sum()))
+    return drawn
+
+
+def is_mean(metric: Metric) -> bool:
+    """Whether :func:`expected_error` gives the metric: it is made of the mean loss of rows."""
+    return metric.name in _LOSSES
 
 
 def _tree(inputs: FloatArray, losses: FloatArray, depth: int) -> Node:
