@@ -345,6 +345,7 @@ _SENTENCES: Mapping[str, Callable[[LedgerEntry], str]] = {
     "upload.partial": _upload,
     "upload.rejected": _upload,
     "upload.duplicate": _upload,
+    "upload.failed": lambda e: "An upload of many files stopped before its end; started again, it goes on from there.",
     "retrain.decided": lambda e: f"A training was {'launched' if e.outcome.startswith('launch') else 'not launched'}.",
     "version.trained": _trained,
     "version.not_trained": _not_trained,
