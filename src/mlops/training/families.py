@@ -34,12 +34,13 @@ _DESIGNS: Mapping[str, Callable[..., Any]] = {"linear": LinearDesign, "trees": T
 @dataclass(frozen=True)
 class Candidate:
     """A family and its parameters; ``name`` is unique within a search. ``prototype``: the unfitted estimator of a
-    recipe, in place of a family's."""
+    recipe, in place of a family's. ``hungry``: a large model that few rows do no justice to."""
 
     name: str
     family: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     prototype: Any = field(default=None, compare=False, repr=False)
+    hungry: bool = field(default=False, compare=False, repr=False)
 
 
 def _log_uniform(generator: np.random.Generator, low: float, high: float) -> float:
@@ -83,7 +84,8 @@ def _boosted(rate: float, trees: int, leaves: int, l2: float, features: float) -
 
 #: Per family what is tried before any sample: scikit-learn's own default, then what is good where that is not. Small
 #: trees suit few or noisy rows, many large ones with a slow rate large and clean tables.
-_BOOSTING = (_boosted(0.1, 100, 31, 0.0, 1.0), _boosted(0.05, 100, 6, 1.0, 0.5), _boosted(0.06, 300, 31, 1.0, 0.5))
+_LARGE = _boosted(0.06, 300, 31, 1.0, 0.5)
+_BOOSTING = (_boosted(0.1, 100, 31, 0.0, 1.0), _boosted(0.05, 100, 6, 1.0, 0.5), _LARGE)
 _KNOWN: Mapping[str, Mapping[bool, Sequence[Mapping[str, Any]]]] = {
     "linear": {True: ({"C": 1.0},), False: ({"alpha": 1.0},)},
     "forest": {
@@ -122,7 +124,8 @@ def candidates(contract: Contract, per_family: int = 5) -> list[Candidate]:
             parameters = dict(known[i]) if i < len(known) else _SAMPLERS[family](generator, classification)
             if any(c.family == family and c.parameters == parameters for c in result):
                 continue
-            result.append(Candidate(f"{family}-{i}", family, parameters))
+            hungry = family == "boosting" and parameters == _LARGE
+            result.append(Candidate(f"{family}-{i}", family, parameters, hungry=hungry))
     return result
 
 

@@ -42,6 +42,8 @@ from mlops.training.unseen import Unseen, cross_answers
 
 #: Share of the contract's time budget that the search may use; the rest is for the last fit and the export.
 SEARCH_SHARE = 0.7
+#: Times the budget that a winner's last fits may take: much accuracy is lost where the large models are ruled out.
+LAST_FITS = 3.0
 
 _TOO_RARE = (
     "no fold of the cross-validation has two classes both to learn from and to be judged on; "
@@ -125,7 +127,7 @@ def fit(
     must_end, run = None if limit is None else started + limit, runner(limit)
     found = search(
         contract, part, parts, options, deadline=deadline, must_end=must_end,
-        longest=float(contract.training.time_budget_seconds), listen=listen, clock=seconds, checkpoint=checkpoint,
+        longest=LAST_FITS * contract.training.time_budget_seconds, listen=listen, clock=seconds, checkpoint=checkpoint,
         run=run,
     )  # fmt: skip
     if not math.isfinite(found.score):

@@ -25,6 +25,7 @@ from mlops.aws.executions import TaskTokens
 from mlops.aws.objects import S3Objects
 from mlops.aws.registry import DynamoRegistry
 from mlops.aws.sagemaker import SageMakerJobs, SpotHistory
+from mlops.contract.recipe import PREFIX, digest
 from mlops.cost.prices import snapshot
 from mlops.errors import ConflictError, MlopsError
 from mlops.objects import part_prefix, recipe_key
@@ -254,10 +255,20 @@ class Heard:
         raise AssertionError(f"{error}: {cause}")
 
 
+RECIPE = b"""
+from sklearn.ensemble import ExtraTreesClassifier
+
+def estimator(seed, rows):
+    return ExtraTreesClassifier(n_estimators=12, min_samples_leaf=max(2, rows // 60))
+"""
+
+
+@pytest.mark.parametrize("recipe", [None, RECIPE])
 def test_from_decision_to_version_through_a_training_job(
-    aws: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: bytes | None, aws: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """moto keeps the job, this machine is the container, and the train function takes its model over."""
+    """moto keeps the job, this machine is the container, and the train function takes its model over. A recipe goes
+    the whole way: from the bucket into the job, where it makes the model, and with it into the version's folder."""
     for bucket in ("demo-data", "demo-artifacts"):
         aws("s3").create_bucket(Bucket=bucket)
     keys = [("pk", "HASH"), ("sk", "RANGE")]
@@ -268,7 +279,11 @@ def test_from_decision_to_version_through_a_training_job(
     )  # fmt: skip
     data, artifacts, clock = S3Objects("demo-data"), S3Objects("demo-artifacts"), Clock()
     registry, ledger = DynamoRegistry("table"), MemoryLedger(clock)
-    registry.put_contract(CONTRACT)
+    contract = CONTRACT
+    if recipe is not None:
+        contract = replace(CONTRACT, training=replace(CONTRACT.training, recipe=digest(recipe)))
+        artifacts.put(recipe_key(CONTRACT.name, digest(recipe).removeprefix(PREFIX)), recipe)
+    registry.put_contract(contract)
     table = tables.table("binary", CONTRACT.features)
     for part, rows in (("p1", range(120)), ("p2", range(120, 240)), ("other", range(50))):
         data.put(part_prefix(CONTRACT.name, part) + "columns.npz", table.take(np.array(rows)).save())
@@ -293,6 +308,11 @@ def test_from_decision_to_version_through_a_training_job(
     manifest = json.loads(artifacts.get(f"{collected['prefix']}manifest.json"))
     assert manifest["lineage"]["parts"] == ["p1", "p2"], "what else lies in the bucket is not trained on"
     assert manifest["lineage"]["where"] == "sagemaker_spot"
+    if recipe is not None:
+        lineage = manifest["lineage"]
+        assert (lineage["estimator"], lineage["recipe"]) == ("ExtraTreesClassifier", digest(recipe))
+        assert lineage["parameters"]["min_samples_leaf"] == lineage["rows"]["train"] // 60
+        assert artifacts.get(f"{collected['prefix']}recipe.py") == recipe
     assert train.collect(CONTRACT.name, RUN, result)["version"] == collected["version"], "a retry changes nothing"
     (took,) = [r.body for r in registry.records(CONTRACT.name, "training")]
     assert (took["rows"], took["where"], took["instance"]) == (240, "sagemaker_spot", "ml.m5.large")

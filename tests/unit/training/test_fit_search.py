@@ -19,7 +19,7 @@ from mlops.statistics.baseline import Baseline
 from mlops.training import search as searching
 from mlops.training.dataset import prepare
 from mlops.training.estimator import fit_candidate
-from mlops.training.families import candidates
+from mlops.training.families import Candidate, candidates
 from mlops.training.fit import Trained, fit, version_id
 from mlops.training.golden import golden_table, pack
 from mlops.training.importance import permutation_importance
@@ -184,6 +184,20 @@ def test_small_rungs_use_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [r for r, _ in result.rungs] == [40, 240, 240]
     survivors = [sum(t.rung == i for t in result.trials) for i in range(3)]
     assert survivors == [5, 2, 1]
+
+
+def test_large_models_and_one_of_each_family_outlive_the_first_rung_only() -> None:
+    names = ["linear-1", "linear-0", "linear-2", "forest-0", "boosting-1", "boosting-2", "forest-1"]
+    ranked = [Candidate(n, n.split("-")[0], hungry=n == "boosting-2") for n in names]
+    assert [c.name for c in searching._survivors(ranked, first=True)] == [
+        *names[:3],
+        "forest-0",
+        "boosting-1",
+        "boosting-2",
+    ]
+    assert [c.name for c in searching._survivors(ranked, first=False)] == names[:3]
+    hungry = [c for c in candidates(tables.contract("binary", tables.NUMBERS)) if c.hungry]
+    assert [c.parameters["max_iter"] for c in hungry] == [300]
 
 
 def test_a_deadline_keeps_the_best_so_far_and_says_so() -> None:
