@@ -45,6 +45,10 @@ coverage: setup ## Unit tests with coverage measured; takes twice as long
 bench-drift: setup ## Measure drift-check: make bench-drift WHAT=speed|known|whole|beside|history
 	@$(BIN)/python -m benchmarks.drift $(or $(WHAT),speed)
 
+.PHONY: bench-training
+bench-training: setup ## Measure training beside others: make bench-training TABLES="flights wage" BUDGET=60
+	@$(BIN)/python -m benchmarks.training $(TABLES) $(if $(BUDGET),--budget $(BUDGET))
+
 integration: setup ## AWS seams on moto, template and state machine tests
 	@$(ENVS) security
 	@$(BIN)/pytest tests/integration -q --numprocesses auto

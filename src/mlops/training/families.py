@@ -19,7 +19,7 @@ from sklearn.pipeline import Pipeline
 
 from mlops.contract import Contract
 from mlops.errors import ContractError
-from mlops.training.design import FilledDesign, LinearDesign, TreeDesign, sources
+from mlops.training.design import FilledDesign, LinearDesign, TreeDesign, sources, tree_sources
 from mlops.training.supported import form_of
 
 #: Leaves of all trees of one model, which bounds ``model.onnx`` to about 20 MB.
@@ -138,7 +138,8 @@ def build(contract: Contract, candidate: Candidate, rows: int) -> Pipeline:
     """
     estimator = _estimator(contract, candidate, rows)
     form = form_of(estimator, contract.task == "classification")
-    design = _DESIGNS[form](sources(contract.features))
+    columns = sources(contract.features) if form == "linear" else tree_sources(contract.features)
+    design = _DESIGNS[form](columns)
     return Pipeline([("design", design), ("model", estimator)])
 
 

@@ -1,8 +1,9 @@
 """Which candidate is best: successive halving over a list that is fixed before the search starts.
 
 Every candidate is scored on a small resource; the best third goes on to the next (more rows, then all
-folds). After the first rung the best of each family and the large models go on in any case, as few rows flatter
-simple ones. With few rows there is nothing to save on, so the resource is folds alone.
+folds). Few rows flatter simple models: after the first rung the best of each family goes on in any case, and the
+large models until they have been tried on all rows. With few rows there is nothing to save on, so the resource is
+folds alone.
 
 A deadline bounds the search. No fit is begun that would end after it by what smaller ones took, and no candidate goes
 on whose last fits would take too long. That changes which trials were made, never their order, and the report says so.
@@ -181,7 +182,8 @@ class _Race:
             best = scored[0]
             if self._asked:
                 break
-            alive = _survivors([t.candidate for t in scored], first=number == 0)
+            thinned = self._plan[number][0] < self._data.rows
+            alive = _survivors([t.candidate for t in scored], first=number == 0, thinned=thinned)
         if best is None:
             raise NotTrainableError(NO_TIME)
         finish = {t.candidate.name: self._finish(t.candidate) for t in self._trials}
@@ -311,12 +313,13 @@ def _extrapolated(trials: Sequence[Trial], rows: int) -> float:
     return min(max(each, each + slope * (rows - last.rows)), each * rows / last.rows)
 
 
-def _survivors(ranked: Sequence[Candidate], *, first: bool) -> list[Candidate]:
-    """The best third, best first; after the ``first`` rung the best of each family and the hungry ones, too."""
+def _survivors(ranked: Sequence[Candidate], *, first: bool, thinned: bool) -> list[Candidate]:
+    """The best third, best first; after the ``first`` rung the best of each family, too, and the hungry ones as long as
+    rungs are ``thinned``."""
     kept: list[Candidate] = []
     families: set[str] = set()
     for position, candidate in enumerate(ranked):
-        spared = first and (candidate.hungry or candidate.family not in families)
+        spared = (first and candidate.family not in families) or (thinned and candidate.hungry)
         if spared or position < math.ceil(len(ranked) / KEEP):
             kept.append(candidate)
         families.add(candidate.family)
@@ -367,9 +370,10 @@ def _worse(score: float, metric: Metric) -> float:
 
 
 def _planned_fits(candidates: Sequence[Candidate], plan: Sequence[tuple[int, int]]) -> int:
-    spared = len({c.family for c in candidates}) - 1 + sum(c.hungry for c in candidates)
+    hungry = sum(c.hungry for c in candidates)
+    spared = len({c.family for c in candidates}) - 1 + hungry
     total, alive = 0, len(candidates)
     for number, (_, folds) in enumerate(plan):
         total += alive * folds
-        alive = min(alive, math.ceil(alive / KEEP) + (spared if number == 0 else 0))
+        alive = min(alive, math.ceil(alive / KEEP) + (spared if number == 0 else hungry))
     return total

@@ -23,6 +23,10 @@ KINDS = {
     "numbers": NUMBERS,
     "missing": MISSING,
     "categories": CATEGORIES,
+    "many levels": (
+        *CATEGORIES,
+        Feature("l", "category", categories=tuple("abcdefghij"), nullable=True, on_unknown="other", pooled=("c", "i")),
+    ),
     "dates": DATES,
     "booleans": BOOLEANS,
     "everything": EVERYTHING,

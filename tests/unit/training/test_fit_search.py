@@ -186,16 +186,16 @@ def test_small_rungs_use_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert survivors == [5, 2, 1]
 
 
-def test_large_models_and_one_of_each_family_outlive_the_first_rung_only() -> None:
+def test_one_of_each_family_outlives_the_first_rung_and_large_models_all_that_have_few_rows() -> None:
     names = ["linear-1", "linear-0", "linear-2", "forest-0", "boosting-1", "boosting-2", "forest-1"]
     ranked = [Candidate(n, n.split("-")[0], hungry=n == "boosting-2") for n in names]
-    assert [c.name for c in searching._survivors(ranked, first=True)] == [
-        *names[:3],
-        "forest-0",
-        "boosting-1",
-        "boosting-2",
-    ]
-    assert [c.name for c in searching._survivors(ranked, first=False)] == names[:3]
+
+    def left(*, first: bool, thinned: bool) -> list[str]:
+        return [c.name for c in searching._survivors(ranked, first=first, thinned=thinned)]
+
+    assert left(first=True, thinned=True) == [*names[:3], "forest-0", "boosting-1", "boosting-2"]
+    assert left(first=False, thinned=True) == [*names[:3], "boosting-2"]
+    assert left(first=False, thinned=False) == names[:3]
     hungry = [c for c in candidates(tables.contract("binary", tables.NUMBERS)) if c.hungry]
     assert [c.parameters["max_iter"] for c in hungry] == [300]
 
