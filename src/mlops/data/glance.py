@@ -44,7 +44,8 @@ def clean_columns(
     """Values of the columns that a glance settles, by name; the others need the full check."""
     texts = _numbers_in_text(batch, checks, missing, decimal)
     looked = batch.with_columns(texts) if texts else batch
-    glances = {c.name: g for c in checks if (g := _glance(c, looked.schema[c.name], missing))}
+    types = looked.schema  # made anew each time that it is asked for
+    glances = {c.name: g for c in checks if (g := _glance(c, types[c.name], missing))}
     aggregates = [e.alias(f"{i}.{j}") for i, g in enumerate(glances.values()) for j, e in enumerate(g.sums)]
     if not aggregates:
         return {}
@@ -69,7 +70,8 @@ def _numbers_in_text(
     """Text columns that hold nothing but numbers, as numbers."""
     if not readable_as_numbers(missing):
         return []
-    names = [c.name for c in checks if c.type in ("number", "integer") and batch.schema[c.name] == pl.String]
+    types = batch.schema
+    names = [c.name for c in checks if c.type in ("number", "integer") and types[c.name] == pl.String]
     if not names:
         return []
     written = pl.col(names)
