@@ -25,8 +25,8 @@ import numpy.typing as npt
 from mlops.features.columns import MISSING, Column
 from mlops.statistics.axis import COARSE_BITS, FINE_BITS, Axis, BaselineError
 
-#: Rows sorted at a time: small enough for the processor's cache.
-BLOCK = 16_384
+#: Rows sorted at a time: few enough for the processor's cache, and for sums of whole numbers below 2**46 to fit int64.
+BLOCK = 32_768
 _WIDE = float(2**61)  # fine grid points below this fit int64
 _LIMB = 23  # coarse grid points below 2**23 have squares that int64 can sum over a block; others go in two limbs
 
