@@ -347,7 +347,8 @@ def _estimator(version: _Version, findings: Findings) -> Callable[[Rows], Interv
         return None
     if task.classes:
         calibration = calibrate(holdout.actual, holdout.scores, seed=SEED)
-        findings.method = f"confidence-based, {calibration.name} correction of probabilities"
+        how = "as the model gives them" if calibration.name == "none" else f"corrected by a {calibration.name} curve"
+        findings.method = f"confidence-based, probabilities {how}"
         return lambda rows: expected(rows.scores, calibration(rows.scores), metric, task, seed=SEED)
     names = open_features(version.manifest.features)
     known = learn_loss(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from mlops.evaluation.metrics import METRICS
@@ -11,6 +12,12 @@ from mlops.report.markup import Markup, number
 
 if TYPE_CHECKING:
     from mlops.quality.outcome import Findings
+
+SECONDS_OF_DAY = 86_400
+#: How a check's id writes the ends of its window.
+STAMP = "%Y%m%dT%H%M%SZ"
+#: Checks of fewer days are told apart by their hour.
+DAYS_APART = 4.0
 
 
 def page(document: Mapping[str, Any], findings: Findings, *, history: Sequence[Mapping[str, Any]] = ()) -> str:
@@ -51,7 +58,11 @@ def _cards(document: Mapping[str, Any]) -> Markup:
     better = "at least" if METRICS[document["metric"]].higher_is_better else "at most"
     return html.cards(
         [
-            (f"{title}, realised", _or_dash(document["realised"]), _between(document["lower"], document["upper"])),
+            (
+                f"{title}, realised",
+                _or_dash(document["realised"]),
+                _between(document["lower"], document["upper"]) or "too few labels yet",
+            ),
             (
                 f"{title}, estimated",
                 _or_dash(document["estimated"]),
@@ -68,28 +79,51 @@ def _or_dash(value: float | None) -> str:
 
 
 def _over_time(checks: Sequence[Mapping[str, Any]]) -> Markup:
-    series = [
-        (name, [(float(i), c.get(key)) for i, c in enumerate(checks, 1)])
-        for name, key in (("realised", "realised"), ("estimated", "estimated"))
-    ]
+    """Each window by its end; of several checks of one window (more labels came) the last one."""
+    windows = {end: c for c in checks if (end := _end(str(c["check_id"]))) is not None}
+    times = sorted(windows)
+    shown = [windows[t] for t in times]
+    names = (("realised", "realised", "lower", "upper"),
+             ("estimated", "estimated", "estimated_lower", "estimated_upper"))  # fmt: skip
+    series = [(name, [(t, c.get(key)) for t, c in zip(times, shown, strict=True)]) for name, key, _, _ in names]
+    bands = [[(t, c.get(low), c.get(high)) for t, c in zip(times, shown, strict=True)] for _, _, low, high in names]
     bound = checks[-1].get("bound")
+    is_short = bool(times) and times[-1] - times[0] < DAYS_APART
     figure = svg.lines(
         series,
         title=METRICS[checks[-1]["metric"]].title,
-        x_label="check, the newest last",
-        y_label="value",
+        x_label="end of the window, UTC",
         thresholds=[("bound", bound)] if bound is not None else [],
+        x_format=_hour if is_short else _day,
+        bands=bands,
+        note="Shaded: 95% intervals. A line stops where there were too few labels.",
     )
     return html.section("Over the checks so far", html.figures([figure]))
+
+
+def _end(check_id: str) -> float | None:
+    """The end of a check's window in days since 1970, from its id."""
+    try:
+        return datetime.strptime(check_id.split("-")[1], STAMP).replace(tzinfo=UTC).timestamp() / SECONDS_OF_DAY
+    except (IndexError, ValueError):
+        return None
+
+
+def _day(days: float) -> str:
+    return f"{datetime.fromtimestamp(days * SECONDS_OF_DAY, UTC):%Y-%m-%d}"
+
+
+def _hour(days: float) -> str:
+    return f"{datetime.fromtimestamp(days * SECONDS_OF_DAY, UTC):%m-%d %H:%M}"
 
 
 def _metrics(document: Mapping[str, Any]) -> Markup:
     rows: list[list[Any]] = [
         [METRICS[name].title, number(value), _or_dash(document["holdout"].get(name)),
-         "higher is better" if METRICS[name].higher_is_better else "lower is better"]
+         "higher" if METRICS[name].higher_is_better else "lower"]
         for name, value in document["metrics"].items()
     ]  # fmt: skip
-    return html.section("All metrics", html.table(["metric", "live, labelled", "hold-out", "direction"], rows))
+    return html.section("All metrics", html.table(["metric", "live", "hold-out", "better"], rows, numeric=[1, 2]))
 
 
 def _fairness(document: Mapping[str, Any]) -> Markup:
@@ -100,7 +134,7 @@ def _fairness(document: Mapping[str, Any]) -> Markup:
     ]  # fmt: skip
     heads = ["by", "what is compared", "value", "95% interval", "bound", "between"]
     empty = "The contract names no groups to compare (gates.fairness)."
-    return html.section("Fairness", html.table(heads, rows, empty=empty))
+    return html.section("Fairness", html.table(heads, rows, numeric=[2, 4], empty=empty))
 
 
 def _groups(document: Mapping[str, Any]) -> Markup:
@@ -108,7 +142,8 @@ def _groups(document: Mapping[str, Any]) -> Markup:
         [f"{g['feature']} {g['group']}", g["rows"], number(g["value"]), _between(g["low"], g["high"])]
         for g in document["groups"]
     ]
-    body = html.table(["group", "rows", _title(document), "95% interval"], rows, empty="No group has enough rows.")
+    heads = ["group", "rows", _title(document), "95% interval"]
+    body = html.table(heads, rows, numeric=[1, 2], empty="No group has enough rows.")
     return html.section("By group", body)
 
 
@@ -123,13 +158,13 @@ def _worst(document: Mapping[str, Any]) -> Markup:
         [s["loss"] for s in found],
         title=f"{unit}; the line is that of all labelled rows",
         threshold=_overall(document, found),
+        threshold_label="all rows",
     )
     rows = [[s["where"], s["rows"], number(s["loss"]), number(s["rest"]), number(s["effect"]), f"{s['q']:.2g}"]
             for s in found]  # fmt: skip
-    heads = ["slice", "rows", unit, "elsewhere", "effect", "q"]
-    return html.section(
-        "Where the model is worst", html.join([html.figures([figure]), html.table(heads, rows)]), note=note
-    )
+    heads = ["slice", "rows", "loss", "elsewhere", "effect", "q"]
+    table = html.table(heads, rows, numeric=[1, 2, 3, 4, 5], caption=f"Loss: {unit}")
+    return html.section("Where the model is worst", html.join([html.figures([figure]), table]), note=note)
 
 
 def _overall(document: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> float:
@@ -139,16 +174,18 @@ def _overall(document: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) ->
 
 def _labels(document: Mapping[str, Any]) -> Markup:
     known = document["labels"]
-    items = [
-        ("rows of label files", known["rows"]),
-        ("different labels", known["usable"]),
-        ("found their prediction", known["matched"]),
-        ("unknown here", known["unknown"]),
-        ("came again, same value", known["repeated"]),
-        ("came again, another value", known["conflicting"]),
-        ("left out", sum(known["invalid"].values())),
+    if not known["rows"]:
+        return html.section("Labels", "No label file arrived since this window began.")
+    rows: list[list[Any]] = [
+        ["rows of label files", known["rows"]],
+        ["different labels", known["usable"]],
+        ["found their prediction", known["matched"]],
+        ["unknown here", known["unknown"]],
+        ["came again, same value", known["repeated"]],
+        ["came again, another value", known["conflicting"]],
+        ["left out", sum(known["invalid"].values())],
     ]
-    return html.section("Labels", html.definitions(items))
+    return html.section("Labels", html.table(["what came", "count"], rows))
 
 
 def _method(document: Mapping[str, Any]) -> Markup:

@@ -40,6 +40,7 @@ TONES = {
     "unconfirmed": "warn", "waiting": "warn", "skipped": "warn", "estimated": "warn", "duplicate": "warn",
     "bad": "bad", "drift": "bad", "rejected": "bad", "failed": "bad", "error": "bad", "rolled_back": "bad",
     "over_budget": "bad", "no": "bad", "quarantined": "bad", "aborted": "bad", "breach": "bad", "over": "warn",
+    "degraded": "bad",
 }  # fmt: skip
 
 

@@ -25,6 +25,7 @@ CELLS = 96
 
 Number = float | int | None
 Point = tuple[float, Number]
+Band = tuple[float, Number, Number]
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
@@ -169,6 +170,7 @@ def lines(
     thresholds: Sequence[tuple[str, float]] = (),
     x_format: Callable[[float], str] | None = None,
     from_zero: bool = False,
+    bands: Sequence[Sequence[Band]] = (),
     note: object = "",
 ) -> Markup:
     """Lines over a common numeric x axis (use seconds or days for time, and ``x_format`` to write it).
@@ -176,6 +178,8 @@ def lines(
     Parameters
     ----------
     series : ``(name, [(x, y), ...])`` in order of x; ``None`` as y interrupts the line.
+    bands : for each series the intervals ``(x, low, high)`` of its points, drawn behind it in its colour; ``None``
+        interrupts the band.
     thresholds : ``(label, y)``, drawn as dashed lines.
     from_zero : let the y axis start at zero.
     """
@@ -188,6 +192,7 @@ def lines(
         x_format=x_format or (lambda v: number(v, 3)),
         from_zero=from_zero,
         diagonal=False,
+        bands=bands,
         note=note,
     )
 
@@ -277,13 +282,16 @@ def _plot(
     from_zero: bool,
     diagonal: bool,
     note: object,
+    bands: Sequence[Sequence[Band]] = (),
 ) -> Markup:
     legend, rows = _legend([name for name, _ in series], y_label) if len(series) > 1 else ("", 0)
     left, top, bottom = 58, 24 + 18 * rows, 46 if x_label else 28
     height = 236 + top
     known = [(name, [(float(x), _finite(y)) for x, y in points if math.isfinite(x)]) for name, points in series]
     xs = [x for _, points in known for x, _ in points]
+    stretches = [_stretches(band) for band in bands]
     ys = [y for _, points in known for _, y in points if y is not None] + [y for _, y in thresholds]
+    ys += [y for series_stretches in stretches for one in series_stretches for _, *ends in one for y in ends]
     if from_zero or not ys:
         ys.append(0.0)
     if diagonal and xs:
@@ -313,6 +321,7 @@ def _plot(
             f'<text class="limittext" x="{WIDTH - 10}" y="{_n(to_y(value) - 5)}" text-anchor="end">'
             f"{escape(label)}</text>"
         )
+    parts += [_band(f"{s % SERIES}", one, to_x, to_y) for s, found in enumerate(stretches) for one in found]
     for s, (_, points) in enumerate(known):
         for run in _runs(points):
             if len(run) == 1:
@@ -351,6 +360,32 @@ def _runs(points: Sequence[Point]) -> list[list[tuple[float, float]]]:
         else:
             runs[-1].append((x, float(y)))
     return [run for run in runs if run]
+
+
+def _stretches(band: Sequence[Band]) -> list[list[tuple[float, float, float]]]:
+    """Maximal stretches of intervals that have both ends."""
+    found: list[list[tuple[float, float, float]]] = [[]]
+    for x, low, high in band:
+        ends = _finite(low), _finite(high)
+        if ends[0] is None or ends[1] is None or not math.isfinite(x):
+            found.append([])
+        else:
+            found[-1].append((float(x), ends[0], ends[1]))
+    return [one for one in found if one]
+
+
+def _band(
+    colour: str, one: Sequence[tuple[float, float, float]], to_x: Callable[[float], float],
+    to_y: Callable[[float], float],
+) -> str:  # fmt: skip
+    """A stretch of intervals; of a single one the line from end to end."""
+    if len(one) == 1:
+        x, low, high = one[0]
+        ends = f'x1="{_n(to_x(x))}" x2="{_n(to_x(x))}" y1="{_n(to_y(high))}" y2="{_n(to_y(low))}"'
+        return f'<line class="l{colour}" stroke-width="2" stroke-opacity="0.45" {ends}/>'
+    edge = [(x, high) for x, _, high in one] + [(x, low) for x, low, _ in reversed(one)]
+    path = " ".join(f"{_n(to_x(x))},{_n(to_y(y))}" for x, y in edge)
+    return f'<polygon class="s{colour}" fill-opacity="0.16" points="{path}"/>'
 
 
 def _finite(value: Number) -> float | None:

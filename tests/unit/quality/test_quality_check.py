@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -201,6 +202,20 @@ def test_the_same_check_again_is_one_check_told_again(world: Callable[..., World
     found.traffic()
     assert found.run(until=UNTIL) == found.run(until=UNTIL)
     assert (len(found.registry.kept), len(found.ledger.kept), len(found.events.put_events)) == (1, 1, 2)
+
+
+def test_the_page_draws_windows_over_time_with_their_intervals(world: Callable[..., World]) -> None:
+    found = world()
+    truth = found.truth(found.traffic(200))
+    found.run(until=UNTIL - timedelta(days=7))
+    found.run(until=UNTIL)
+    found.label(truth)
+    page = found.data.get(str(found.run(until=UNTIL)["report_key"])).decode()
+    # Two windows, three checks: the estimate is a band over two, what was realised one interval.
+    (band,) = re.findall(r'<polygon class="(s\d)"[^>]* points="([^"]*)"', page)
+    assert (band[0], len(band[1].split())) == ("s1", 4)
+    assert len(re.findall(r'<line class="l0"', page)) == 1
+    assert "2026-02-23" in page
 
 
 def test_few_rows_say_so(world: Callable[..., World]) -> None:

@@ -149,6 +149,18 @@ def test_a_gap_interrupts_a_line():
     assert len(drawing.findall("polyline")) == 2
 
 
+def test_intervals_are_drawn_where_both_ends_are_known_and_stay_inside():
+    nan = math.nan
+    bands = [[(0, 0.5, 1.5), (1, 1, 2), (2, nan, nan), (3, -4.0, 9.0)], [(0, None, 1), (1, None, None)]]
+    points = [(0, 1), (1, 1.5), (2, None), (3, 2)]
+    drawing = figure(svg.lines([("a", points), ("b", [(0, 0.9)])], title="t", bands=bands))
+    (area,) = drawing.findall("polygon")
+    assert [len(area.get("points").split()), area.get("class")] == [4, "s0"]
+    (single,) = [line for line in drawing.findall("line") if line.get("class") == "l0"]
+    top, bottom = float(single.get("y1")), float(single.get("y2"))
+    assert 0 < top < bottom < float(drawing.get("viewBox").split()[3])
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), None])
 def test_numbers_that_are_not_finite_are_never_drawn(bad):
     for markup in (
