@@ -106,6 +106,7 @@ class _Examined:
 Count = Callable[[Baseline], tuple[Counts, tuple[str, ...]]]
 
 
+@dataclass(frozen=True, kw_only=True)
 class DriftCheck:
     """Runs checks and writes down what they found.
 
@@ -116,22 +117,12 @@ class DriftCheck:
     clock : the time, with a zone.
     """
 
-    def __init__(
-        self,
-        *,
-        data: ObjectStore,
-        artifacts: ObjectStore,
-        registry: Registry,
-        ledger: Ledger,
-        events: Events,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self.data = data
-        self.artifacts = artifacts
-        self.registry = registry
-        self.ledger = ledger
-        self.events = events
-        self.clock = clock
+    data: ObjectStore
+    artifacts: ObjectStore
+    registry: Registry
+    ledger: Ledger
+    events: Events
+    clock: Callable[[], datetime]
 
     def dataset(self, model: str, *parts: str) -> Outcome:
         """Check the rows of one upload, part after part: one check, and memory for one part.

@@ -69,6 +69,7 @@ class _Version:
     note: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
 class QualityCheck:
     """Runs checks and writes down what they found.
 
@@ -80,28 +81,15 @@ class QualityCheck:
     reader : gives the captured records of a model between two times.
     """
 
-    def __init__(
-        self,
-        *,
-        data: ObjectStore,
-        artifacts: ObjectStore,
-        registry: Registry,
-        ledger: Ledger,
-        events: Events,
-        hashed: Hash,
-        clock: Callable[[], datetime],
-        capture_days: int,
-        reader: Reader = read,
-    ) -> None:
-        self.data = data
-        self.artifacts = artifacts
-        self.registry = registry
-        self.ledger = ledger
-        self.events = events
-        self.hashed = hashed
-        self.clock = clock
-        self.capture_days = capture_days
-        self.reader = reader
+    data: ObjectStore
+    artifacts: ObjectStore
+    registry: Registry
+    ledger: Ledger
+    events: Events
+    hashed: Hash
+    clock: Callable[[], datetime]
+    capture_days: int
+    reader: Reader = read
 
     def checks(
         self, model: str | None = None, hours: float | None = None, until: datetime | None = None

@@ -82,7 +82,7 @@ def test_a_trained_version_is_accepted(stack: Contract) -> None:
     listed = {o.key.removeprefix(trained["prefix"]) for o in S3Objects("artifacts").list(trained["prefix"])}
     assert listed == {
         "model.onnx", "manifest.json", "baseline.json", "parity.npz", "golden.json", "holdout.npz", "trained_on.npy",
-        "training.json", "evaluation.json", "evaluation.html", "model_card.json", "model_card.html",
+        "training.json", "evaluation.json", "evaluation.html", "estimate.json", "model_card.json", "model_card.html",
     }  # fmt: skip
     head = boto3.client("s3").head_object(Bucket="artifacts", Key=judged["report_key"])
     assert head["ContentType"] == "text/html; charset=utf-8"

@@ -356,7 +356,7 @@ def test_checks_add_to_what_is_handed_on_each_prediction_once_and_no_old_ones(
 ) -> None:
     monkeypatch.setitem(globals(), "FEATURES", FEATURES[:3])
     found = world()
-    found.check.capture_days = days
+    found.check = replace(found.check, capture_days=days)
     records = found.traffic(90)
     truth = found.truth(records)
     lines = [replace(line, time=UNTIL - timedelta(days=40 - i * 0.44)) for i, line in enumerate(found.lines)]
