@@ -134,18 +134,28 @@ def wrap(
     model: Annotated[Path, typer.Argument(help="ONNX file.")],
     file: Annotated[Path, typer.Argument(help="Rows that the model has not seen, with the target.")],
     out: Annotated[Path, typer.Option(help="Folder to write; the version gets a folder of its own in it.")],
+    golden: Annotated[
+        Path | None, typer.Option(help="Rows with `expected` (class or value) or `expected_<class>` (probability).")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(help="How far from --golden an answer may be: a probability, or a share of a value.", min=0)
+    ] = 1e-4,
 ) -> None:
     """Make a version of an ONNX file of your own, so that it can be imported and judged like any other.
 
     The file takes `input` (float32, encoded as docs/training.md says) and gives `probabilities` or `value`.
+
+    Example: `mlops models wrap churn.yaml model.onnx unseen.csv --golden golden.csv --out out`
     """
+    from mlops.training.given import read_given
     from mlops.training.own import wrap_file
 
     current = session(context)
-    for path in (contract, model, file):
+    for path in (contract, model, file, *([golden] if golden else [])):
         must_exist(path)
     loaded, _, columns = _checked(contract, file)
-    _written(current, wrap_file(columns, loaded, model.read_bytes(), out), out)
+    given = None if golden is None else read_given(golden, loaded, tolerance)
+    _written(current, wrap_file(columns, loaded, model.read_bytes(), out, given=given), out)
 
 
 @models_app.command("at")

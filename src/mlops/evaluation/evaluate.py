@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlops.contract import Contract
-from mlops.evaluation import fairness, gates, parity
+from mlops.evaluation import answering, fairness, gates, parity
 from mlops.evaluation.compare import Interval, metric_intervals
 from mlops.evaluation.gates import Check, Status
 from mlops.evaluation.metrics import Metric, Task, compute_all, metric_for
@@ -194,11 +194,16 @@ class _Evaluator:
         table, actual = self._holdout()
         matrix = encode(self._manifest.features, table)
         scores = self._scorer(matrix)
-        both = np.concatenate([scores, self._scorer(inputs)])
-        checks.append(gates.finite_check(both, task, f"{len(scores)} held-out and {len(inputs)} edge rows"))
-        if not checks[-1].passed:
+        given = answering.Given.load(self._file("parity.npz"))
+        rows, edges = (matrix, scores), (inputs, self._scorer(inputs))
+        tolerance = contract.gates.parity_tolerance
+        valid, *others = answering.answer_checks(self._scorer, rows, edges, task, tolerance, given, contract)
+        checks += [valid, *others]
+        if not valid.passed:
             return self._finish(checks, agreed, Judged(task, actual, np.nan_to_num(scores)), {}, rows=len(actual))
         metrics = compute_all(actual, scores, task)
+        if task.classes:
+            checks.append(answering.order_check(self._candidate.model, actual, scores, task, contract, SEED))
         checks += gates.bound_checks(contract, metrics)
         checks.append(self._trivial(actual, scores))
         findings = tuple(probe(self._scorer, self._manifest.features, matrix, task, SEED))

@@ -34,6 +34,9 @@ Effect = Literal["reject", "ask", "report"]
 COVERAGE_SLACK = 0.03
 Z_COVERAGE = 2.576
 
+#: Rows that a refusal names.
+NAMED = 3
+
 #: Confidence with which a candidate must beat the trivial answer.
 TRIVIAL_CONFIDENCE = 0.99
 
@@ -79,12 +82,22 @@ def size_check(contract: Contract, size: int) -> Check:
     return Check("model_size", good, float(size), float(bound), text if good else text + "; ask for smaller trees")
 
 
-def finite_check(scores: FloatArray, task: Task, where: str) -> Check:
+def finite_check(held_out: FloatArray, edges: FloatArray, task: Task) -> Check:
     """Every answer is a finite number, every row of probabilities sums to 1."""
-    bad = int((~valid_answers(scores, task)).sum())
-    what = "probabilities" if task.classes else "finite values"
-    text = f"{len(scores) - bad} of {len(scores)} answers on {where} are valid {what}"
+    named, bad = [], 0
+    for kind, scores in (("held-out", held_out), ("edge", edges)):
+        wrong = np.flatnonzero(~valid_answers(scores, task))
+        bad += len(wrong)
+        named += [f"{kind} row {i} is answered {_answer(scores[i], task)}" for i in wrong[:NAMED]]
+    what, rows = "probabilities" if task.classes else "finite values", len(held_out) + len(edges)
+    text = f"{rows - bad} of {rows} answers on {len(held_out)} held-out and {len(edges)} edge rows are valid {what}"
+    text += "; " + "; ".join(named[:NAMED]) if named else ""
     return Check("valid_answers", bad == 0, float(bad), 0.0, text)
+
+
+def _answer(scores: FloatArray, task: Task) -> str:
+    text = "[" + ", ".join(f"{v:.6g}" for v in scores) + "]"
+    return f"{text}, with the sum {scores.sum():.6g}" if task.classes and np.isfinite(scores).all() else text
 
 
 def latency_check(contract: Contract, median_us: float) -> Check:

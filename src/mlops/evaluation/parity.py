@@ -76,9 +76,9 @@ def compare(answers: FloatArray, inputs: Matrix, expected: FloatArray, task: Tas
     """:func:`check` on answers that are there already; shapes (rows, classes) or (rows, 1)."""
     if answers.shape != expected.shape:
         raise ModelRefusedError(f"the model answers shape {answers.shape}; the parity set expects {expected.shape}")
-    scale = np.ones(len(expected)) if task.classes else _scale(expected[:, 0])
+    size = np.ones(len(expected)) if task.classes else scale(expected[:, 0])
     with np.errstate(invalid="ignore", over="ignore"):
-        gap = np.max(np.abs(answers - expected), axis=1) / scale
+        gap = np.max(np.abs(answers - expected), axis=1) / size
     gap = np.where(np.isfinite(gap), gap, np.inf)
     other = np.zeros(len(expected), dtype=bool)
     tied = np.zeros(len(expected), dtype=bool)
@@ -103,7 +103,8 @@ def compare(answers: FloatArray, inputs: Matrix, expected: FloatArray, task: Tas
     return ParityResult(count == 0, len(gap), largest, tolerance, count, labelled, int(tied.sum()), named, message)
 
 
-def _scale(expected: FloatArray) -> FloatArray:
+def scale(expected: FloatArray) -> FloatArray:
+    """What differences of values are relative to: the larger of each value and the spread of all."""
     spread = float(np.std(expected))
     result: FloatArray = np.maximum(np.maximum(np.abs(expected), spread), float(np.finfo(np.float32).tiny))
     return result

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -66,10 +67,11 @@ def parity_rows(
     return np.ascontiguousarray(result[:MAX_ROWS])
 
 
-def pack(fitted: Answering, rows: Matrix) -> bytes:
-    """``parity.npz``: ``inputs`` float32 (n, width), ``expected`` float64, the estimator's own answers."""
+def pack(fitted: Answering, rows: Matrix, **more: Any) -> bytes:
+    """``parity.npz``: ``inputs`` float32 (n, width), ``expected`` float64, the estimator's own answers; ``more`` arrays
+    beside them."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, inputs=rows, expected=fitted.scores(rows))
+    np.savez_compressed(buffer, inputs=rows, expected=fitted.scores(rows), **more)
     return buffer.getvalue()
 
 
