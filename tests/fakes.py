@@ -76,9 +76,9 @@ class MemoryObjects:
         return key in self.versions
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        for key in sorted(self.versions):
+        for key, versions in sorted(self.versions.items()):  # of one moment, whatever others delete meanwhile
             if key.startswith(prefix):
-                yield ObjectInfo(key, len(self.versions[key][-1]), "2026-03-02T12:00:00+00:00")
+                yield ObjectInfo(key, len(versions[-1]), "2026-03-02T12:00:00+00:00")
 
     def copy(self, source: str, target: str, *, version_id: str | None = None) -> None:
         self.put(target, self.get(source, version_id=version_id))
