@@ -40,6 +40,10 @@ def init(
     name: Annotated[str | None, typer.Option(help="Name of the model; the file's name when not given.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where to write; models/<name>.yaml when not given.")] = None,
     force: Annotated[bool, typer.Option(help="Overwrite a contract that exists.")] = False,
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option(help="Column that the model may not see and is judged by, such as sex; may be given many times."),
+    ] = None,
 ) -> None:
     """Infer a contract from a first file.
 
@@ -53,7 +57,7 @@ def init(
 
     current = session(context)
     must_exist(file)
-    inferred = infer(file, target, name=name)
+    inferred = infer(file, target, name=name, attributes=attribute or ())
     path = out or Path("models") / f"{inferred.contract.name}.yaml"
     if path.exists() and not force:
         raise ContractError(f"{path} exists; --force overwrites it, --out or --name writes another")
@@ -66,6 +70,9 @@ def init(
         [[f.name, f.type, "yes" if f.nullable else "", _domain(f)] for f in inferred.contract.features],
         elastic=["range or levels", "feature"],
     )
+    if inferred.contract.attributes:
+        hidden = ", ".join(a.name for a in inferred.contract.attributes)
+        current.out.say(f"not seen by the model, which is judged by it: {hidden}")
     if inferred.notes:
         current.out.say("guessed")
     for note in inferred.notes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -71,14 +71,29 @@ def propose(contract: Contract, path: str | Path) -> Proposal:
     )
     seen = {f.name: f for f in found.contract.features}
     columns = {*seen, *found.contract.ignore}
-    kept = tuple(f for f in contract.features if f.name in columns)
-    broken = _broken(replace(contract, features=kept), Path(path))
+    kept = [tuple(f for f in part if f.name in columns) for part in (contract.features, contract.attributes)]
+    broken = _broken(replace(contract, features=kept[0], attributes=kept[1]), Path(path))
     changes: list[Change] = []
-    features = [*_features(contract, seen, columns, broken, changes)]
+    fresh = {n: f for n, f in seen.items() if n not in _named(contract) and n not in contract.ignore}
+    features = [*_described(contract.features, fresh, seen, columns, broken, changes)]
+    attributes = [*_described(contract.attributes, fresh, seen, columns, broken, changes)]
+    lost = [c.column for c in changes if c.kind == "removed" and c.column in {a.name for a in contract.attributes}]
+    suspects = tuple(fresh) if lost else ()
+    for name in suspects:  # what a model may not see must not become a feature by getting another name
+        del fresh[name]
+        message = f"'{name}' is new, and may be '{lost[0]}', which the model may not see, by another name: ignored"
+        changes.append(Change("ignored", name, message))
+    changes += [Change("added", name, f"'{name}' is new: {feature.type}") for name, feature in fresh.items()]
     target = _target(contract.target, found.contract.target, broken, changes)
     new = [c for c in found.contract.ignore if c not in _named(contract) and c not in contract.ignore]
     changes += [Change("ignored", c, f"'{c}' is new: {found.columns.get(c, 'ignored')}") for c in new]
-    proposed = replace(contract, features=tuple(features), target=target, ignore=(*contract.ignore, *new))
+    proposed = replace(
+        contract,
+        features=(*features, *fresh.values()),
+        attributes=tuple(attributes),
+        target=target,
+        ignore=(*contract.ignore, *suspects, *new),
+    )
     wrong = check(proposed)
     if wrong:
         raise ContractError(f"no sound contract follows from the file: {'; '.join(wrong[:3])}")
@@ -102,26 +117,28 @@ def written_diff(before: Contract, after: Contract) -> list[str]:
 
 
 def _named(contract: Contract) -> set[str]:
-    return {f.name for f in contract.features} | {contract.target.name, *contract.key, contract.timestamp or ""}
+    return {f.name for f in contract.described} | {contract.target.name, *contract.key, contract.timestamp or ""}
 
 
-def _features(
-    contract: Contract, seen: Mapping[str, Feature], columns: set[str], broken: _Broken, changes: list[Change]
+def _described(
+    before: Sequence[Feature],
+    fresh: dict[str, Feature],
+    seen: Mapping[str, Feature],
+    columns: set[str],
+    broken: _Broken,
+    changes: list[Change],
 ) -> Iterator[Feature]:
-    fresh = {n: f for n, f in seen.items() if n not in _named(contract) and n not in contract.ignore}
-    for feature in contract.features:
+    """Features or attributes as the file has them; a new column that is one by another name leaves ``fresh``."""
+    for feature in before:
         twin = None if feature.name in columns else _twin(feature, fresh)
         if twin:
             message = f"'{feature.name}' is gone and '{twin}' of the same type is new: taken for the same column"
             changes.append(Change("renamed", feature.name, message))
-            yield replace(feature, name=twin, nullable=feature.nullable or fresh.pop(twin).nullable)
+            yield replace(feature, name=twin, nullable=fresh.pop(twin).nullable or feature.nullable)
         elif feature.name in columns:
             yield _adapted(feature, seen.get(feature.name), broken, changes)
         else:
             changes.append(Change("removed", feature.name, f"'{feature.name}' is gone"))
-    for name, feature in fresh.items():
-        changes.append(Change("added", name, f"'{name}' is new: {feature.type}"))
-        yield feature
 
 
 def _twin(feature: Feature, fresh: Mapping[str, Feature]) -> str | None:

@@ -70,7 +70,7 @@ class Node:
 
 def columns_of(contract: Contract) -> dict[str, Kind]:
     """The columns that a rule can speak of."""
-    found: dict[str, Kind] = {f.name: _KINDS[f.type] for f in contract.features}
+    found: dict[str, Kind] = {f.name: _KINDS[f.type] for f in contract.described}
     found[contract.target.name] = "text" if contract.task == "classification" else "number"
     found |= dict.fromkeys(contract.key, "text")
     return found | ({contract.timestamp: "date"} if contract.timestamp else {})

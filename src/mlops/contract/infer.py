@@ -23,6 +23,7 @@ from mlops.data.csv_dialect import header_below
 from mlops.data.outcome import UnreadableError
 from mlops.data.reading import PROBLEM, ROW, Table, open_table, read_through
 from mlops.errors import ContractError
+from mlops.features.spec import Feature
 
 #: Distinct numbers up to which a numeric target is taken for classes.
 MAX_NUMERIC_CLASSES = 10
@@ -74,6 +75,7 @@ def infer(
     task: Task | None = None,
     key: tuple[str, ...] | None = None,
     timestamp: str | None = None,
+    attributes: Sequence[str] = (),
     file: FileFormat | None = None,
 ) -> Inferred:
     """Infer a contract from a CSV, JSON Lines or Parquet file.
@@ -84,12 +86,13 @@ def infer(
     target : name of the column to predict; ``column_3`` for the third column of a file without a header.
     name : of the model; from the file's name by default.
     task, key, timestamp : settle what would be guessed.
+    attributes : columns that the model may not see and is judged by.
     file : how to read it, where finding out goes wrong.
 
     Raises
     ------
     ContractError
-        when the file cannot be read, lacks the target, or holds nothing to learn from.
+        when the file cannot be read, lacks the target or an attribute, or holds nothing to learn from.
     """
     path = Path(path)
     if not path.is_file():
@@ -98,7 +101,7 @@ def infer(
     with tempfile.TemporaryDirectory(prefix="infer-") as folder:
         try:
             table = open_table(path, fmt, MAX_BYTES, Path(folder), guess_encoding=True, suspect=True)
-            _check_columns(path.name, table, (target, *(key or ()), *([timestamp] if timestamp else [])))
+            _check_columns(path.name, table, (target, *(key or ()), *([timestamp] if timestamp else []), *attributes))
             frame = read_through(table, _whole)
         except UnreadableError as error:
             raise ContractError(f"{path.name}: {error.rejection.message}", code=error.rejection.code) from error
@@ -115,13 +118,16 @@ def infer(
     fmt, decimal = _format(table, fmt, frame, remarks)
     chosen, aim = _target(frame[target], task, fmt.missing, decimal, remarks)
     guesses = {column: guess(frame[column], fmt.missing, decimal) for column in table.names if column != target}
-    keys, timestamp = _roles(guesses, key, timestamp)
-    used = {c: g for c, g in guesses.items() if c not in keys and c != timestamp}
+    judged_by = tuple(_attribute(path.name, column, guesses.get(column)) for column in dict.fromkeys(attributes))
+    others = {c: g for c, g in guesses.items() if c not in attributes}
+    keys, timestamp = _roles(others, key, timestamp)
+    used = {c: g for c, g in others.items() if c not in keys and c != timestamp}
     contract = Contract(
         name=name or _model_name(path),
         task=chosen,
         target=aim,
         features=tuple(replace(g.feature, name=c) for c, g in used.items() if g.feature),
+        attributes=judged_by,
         key=keys,
         timestamp=timestamp,
         ignore=tuple(c for c, g in used.items() if not g.feature),
@@ -138,7 +144,7 @@ def infer(
         "ranges are those of this file, widened on both sides by a quarter of their span (never below zero where "
         "nothing is negative); tighten them to what you know"
     )
-    settled = set(key or ())  # what was told needs no remark
+    settled = {*(key or ()), *attributes}  # what was told needs no remark
     columns = {c: g.note for c, g in guesses.items() if g.note and c not in settled}
     remarks += [f"{column}: {note}" for column, note in columns.items()]
     return Inferred(contract, tuple(remarks), columns, frame.height)
@@ -250,8 +256,19 @@ def _roles(
     return keys, timestamp
 
 
+def _attribute(file: str, column: str, found: Guess | None) -> Feature:
+    """A column as told: what the model is judged by and may not see."""
+    if found is None:
+        raise ContractError(f"{file}: '{column}' is the target, so it cannot be an attribute")
+    if found.feature is None:
+        raise ContractError(f"{file}: '{column}' cannot be an attribute: {found.note}")
+    if found.feature.type == "date":
+        raise ContractError(f"{file}: '{column}' cannot be an attribute: a date has no groups")
+    return replace(found.feature, name=column)
+
+
 def _duplicates(frame: pl.DataFrame, contract: Contract, remarks: list[str]) -> Checks:
-    used = [f.name for f in contract.features] + [contract.target.name, *contract.key]
+    used = [f.name for f in contract.described] + [contract.target.name, *contract.key]
     used += [contract.timestamp] if contract.timestamp else []
     repeated = frame.height - distinct_count(frame.select(used))
     setting: Literal["quarantine", "allow"] = "quarantine"

@@ -110,8 +110,9 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Fairness:
-    """A bound on how differently the groups of a feature may be treated. ``metric``: what is compared between the two
-    groups that differ most; ``edges`` cut a number into groups; groups of fewer than ``min_rows`` are left out."""
+    """A bound on how differently the groups of a column may be treated. ``attribute``: a feature, or one of the
+    contract's attributes. ``metric``: what is compared between the two groups that differ most; ``edges`` cut a number
+    into groups; groups of fewer than ``min_rows`` are left out."""
 
     attribute: str
     metric: str
@@ -255,7 +256,8 @@ class Capture:
 class Contract:
     """The whole contract of one model.
 
-    ``key``: columns that identify an entity (sticky canary, joining labels), never features.
+    ``attributes``: columns that the model never sees and is judged by (slices, fairness); files have them, requests do
+    not. ``key``: columns that identify an entity (sticky canary, joining labels), never features.
     ``timestamp``: the column that orders rows, never a feature. ``ignore``: columns that are not used.
     """
 
@@ -264,6 +266,7 @@ class Contract:
     target: Target
     features: tuple[Feature, ...]
     description: str = ""
+    attributes: tuple[Feature, ...] = ()
     key: tuple[str, ...] = ()
     timestamp: str | None = None
     ignore: tuple[str, ...] = ()
@@ -290,9 +293,14 @@ class Contract:
             return "rmse"
         return "roc_auc" if len(self.target.classes) == 2 else "log_loss"
 
+    @property
+    def described(self) -> tuple[Feature, ...]:
+        """The columns that the contract describes cell by cell: features, then attributes."""
+        return (*self.features, *self.attributes)
+
     def feature(self, name: str) -> Feature:
-        """The feature of that name; KeyError when there is none."""
-        for feature in self.features:
+        """The feature or attribute of that name; KeyError when there is none."""
+        for feature in self.described:
             if feature.name == name:
                 return feature
         raise KeyError(name)
@@ -327,8 +335,8 @@ class Contract:
         for name, value in data.items():
             if name not in known:
                 raise ContractError(f"contract: unknown field '{name}'; known fields are {', '.join(sorted(known))}")
-            if name == "features":
-                values[name] = tuple(_build(Feature, item, f"features[{i}]") for i, item in enumerate(value))
+            if name in ("features", "attributes"):
+                values[name] = tuple(_build(Feature, item, f"{name}[{i}]") for i, item in enumerate(value))
             elif name == "rules":
                 values[name] = tuple(_build(Rule, item, f"rules[{i}]") for i, item in enumerate(value))
             elif name in sections:
@@ -343,9 +351,13 @@ class Contract:
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """The complete JSON form, every default written out."""
+        """The complete JSON form, every default written out but that of ``attributes``: contracts without any keep the
+        digest that they had before there were some."""
         result = asdict(self)
         result["features"] = [f.to_dict() for f in self.features]
+        result["attributes"] = [f.to_dict() for f in self.attributes]
+        if not self.attributes:
+            del result["attributes"]
         plain: dict[str, Any] = json.loads(json.dumps(result))
         return plain
 

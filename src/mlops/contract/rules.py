@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from mlops.contract.expressions import ExpressionError, columns_of, parse
@@ -40,12 +39,15 @@ def broken_rules(contract: Contract) -> Iterator[tuple[Path, str]]:
     """Every broken rule as (path of the field, message)."""
     yield from _target(contract)
     names = [f.name for f in contract.features]
-    counts = Counter(names)
-    for i, feature in enumerate(contract.features):
-        if counts[feature.name] > 1 and names.index(feature.name) < i:
-            first = names.index(feature.name)
-            yield ("features", i, "name"), f"'{feature.name}' is the name of features[{first}] already"
-        yield from ((("features", i, *path), message) for path, message in _feature(feature))
+    first: dict[str, str] = {}
+    for block in ("features", "attributes"):
+        for i, feature in enumerate(getattr(contract, block)):
+            place = first.setdefault(feature.name, f"{block}[{i}]")
+            if place != f"{block}[{i}]":
+                yield (block, i, "name"), f"'{feature.name}' is the name of {place} already"
+            yield from (((block, i, *path), message) for path, message in _feature(feature))
+            if block == "attributes" and feature.type == "date":
+                yield (block, i, "type"), "a date has no groups to judge by"
     yield from _roles(contract, set(names))
     yield from _metrics(contract)
     yield from _decision(contract)
@@ -97,25 +99,36 @@ def _feature(feature: Feature) -> Iterator[tuple[Path, str]]:
 
 
 def _roles(contract: Contract, features: set[str]) -> Iterator[tuple[Path, str]]:
-    """A column has one role: target, feature, key, timestamp or ignored."""
+    """A column has one role: target, feature, attribute, key, timestamp or ignored."""
     target = contract.target.name
     if target in features:
         position = [f.name for f in contract.features].index(target)
         yield ("features", position, "name"), f"'{target}' is the target; a model may not see what it predicts"
+    attributes = {f.name for f in contract.attributes}
+    if target in attributes:
+        position = [f.name for f in contract.attributes].index(target)
+        yield ("attributes", position, "name"), f"'{target}' is the target; groups by it say nothing of fairness"
     for i, name in enumerate(contract.key):
         if name in features:
             yield ("key", i), f"'{name}' is a feature; a key column is never a feature"
+        if name in attributes:
+            yield ("key", i), f"'{name}' is an attribute; a key column is never an attribute"
         if name == target:
             yield ("key", i), f"'{name}' is the target; a key column is never the target"
     if contract.timestamp is not None:
         if contract.timestamp in features:
             yield ("timestamp",), f"'{contract.timestamp}' is a feature; the timestamp is never a feature"
+        if contract.timestamp in attributes:
+            yield ("timestamp",), f"'{contract.timestamp}' is an attribute; the timestamp is never an attribute"
         if contract.timestamp == target or contract.timestamp in contract.key:
             yield ("timestamp",), f"'{contract.timestamp}' is the target or part of the key"
-    used = features | {target, *contract.key} | ({contract.timestamp} if contract.timestamp else set())
+    used = features | attributes | {target, *contract.key} | ({contract.timestamp} if contract.timestamp else set())
     for i, name in enumerate(contract.ignore):
         if name in used:
-            yield ("ignore", i), f"'{name}' is used as feature, target, key or timestamp; it cannot be ignored too"
+            yield (
+                ("ignore", i),
+                f"'{name}' is used as feature, attribute, target, key or timestamp; it cannot be ignored too",
+            )
 
 
 def _metrics(contract: Contract) -> Iterator[tuple[Path, str]]:
@@ -149,7 +162,7 @@ def _decision(contract: Contract) -> Iterator[tuple[Path, str]]:
 
 
 def _fairness(contract: Contract) -> Iterator[tuple[Path, str]]:
-    known = {f.name: f for f in contract.features}
+    known = {f.name: f for f in contract.described}
     allowed: tuple[str, ...] = REGRESSION_FAIRNESS
     if contract.task == "classification":
         allowed = BINARY_FAIRNESS if len(contract.target.classes) == 2 else MULTICLASS_FAIRNESS
@@ -157,7 +170,7 @@ def _fairness(contract: Contract) -> Iterator[tuple[Path, str]]:
         path: Path = ("gates", "fairness", i)
         feature = known.get(rule.attribute)
         if feature is None:
-            yield (*path, "attribute"), f"'{rule.attribute}' is not a feature"
+            yield (*path, "attribute"), f"'{rule.attribute}' is not a feature, nor one of attributes"
         elif feature.type in ("number", "integer") and not rule.edges:
             yield (*path, "edges"), f"are missing: '{rule.attribute}' is a {feature.type}, for example [30, 60]"
         elif feature.type not in ("number", "integer") and rule.edges:

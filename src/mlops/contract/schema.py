@@ -14,4 +14,6 @@ def schema() -> Mapping[str, Any]:
     """The JSON Schema (draft 2020-12) of a contract."""
     text = resources.files("mlops.contract").joinpath("schema.json").read_text(encoding="utf-8")
     loaded: dict[str, Any] = json.loads(text)
+    parts = loaded["properties"]
+    parts["attributes"]["items"] = parts["features"]["items"]  # a reference, which not every reader would follow
     return loaded

@@ -53,6 +53,10 @@ def dump(contract: Contract, notes: Mapping[str, str] | None = None, schema_refe
     lines += [f"task: {contract.task}", "", "target:", *_target(contract), "", "features:"]
     for feature in contract.features:
         lines += _item(feature.to_dict(), remarks.get(feature.name))
+    if contract.attributes:
+        lines += ["", "attributes:  # never seen by the model, which is judged by them"]
+        for attribute in contract.attributes:
+            lines += _item(attribute.to_dict(), remarks.get(attribute.name))
     for name, comment in (("key", "identifies an entity; never a feature"), ("ignore", "not used")):
         columns = getattr(contract, name)
         if columns:

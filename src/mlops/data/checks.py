@@ -48,7 +48,7 @@ class ColumnCheck:
     Attributes
     ----------
     type : a feature type; target, key and timestamp are checked as ``category``, ``number`` or ``date``.
-    role : ``feature``, ``target``, ``key`` or ``timestamp``.
+    role : ``feature``, ``attribute``, ``target``, ``key`` or ``timestamp``.
     levels : known levels of a category; empty means any.
     strict : whether a level outside ``levels`` is a violation.
     personal : values of this column are never shown.
@@ -121,7 +121,7 @@ class ColumnCheck:
 
 
 def column_checks(contract: Contract, today: float | None = None) -> list[ColumnCheck]:
-    """The columns of a data set in their order: features, target, key, timestamp.
+    """The columns of a data set in their order: features, attributes, target, key, timestamp.
 
     ``today``: days since 1970-01-01 in UTC; dates after the next day lie in the future. None: nothing does.
     """
@@ -129,7 +129,7 @@ def column_checks(contract: Contract, today: float | None = None) -> list[Column
         ColumnCheck(
             f.name,
             f.type,
-            "feature",
+            "feature" if i < len(contract.features) else "attribute",
             f.nullable,
             f.minimum,
             f.maximum,
@@ -138,7 +138,7 @@ def column_checks(contract: Contract, today: float | None = None) -> list[Column
             f.severity,
             f.pii != "none",
         )
-        for f in contract.features
+        for i, f in enumerate(contract.described)
     ]
     target = contract.target
     if contract.task == "classification":

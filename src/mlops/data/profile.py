@@ -22,11 +22,12 @@ _TAILS = (0.005, 0.995)
 
 
 def profile(sample: Columns, contract: Contract) -> list[dict[str, Any]]:
-    """``{name, type, missing, bins: [{label, count}]}`` of the target and every feature that is no personal data.
+    """``{name, type, missing, bins: [{label, count}]}`` of the target, and of every feature and
+    attribute that is no personal data.
 
     ``missing`` is the share of the sample's rows without a value; ``bins`` is empty for a column without any.
     """
-    shown = [contract.target.name, *(f.name for f in contract.features if f.pii == "none")]
+    shown = [contract.target.name, *(f.name for f in contract.described if f.pii == "none")]
     return [_column(sample[name]) for name in shown if name in sample]
 
 

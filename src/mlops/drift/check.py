@@ -140,7 +140,8 @@ class DriftCheck:
         known = self._known(model, check_id)
         if known is not None:
             return known
-        unused, days = {*contract.key, contract.timestamp, *contract.ignore}, list[Days]()
+        unused = {*contract.key, contract.timestamp, *contract.ignore, *(a.name for a in contract.attributes)}
+        days = list[Days]()
 
         def count(baseline: Baseline) -> tuple[Counts, tuple[str, ...]]:
             counts = empty(baseline)

@@ -232,7 +232,15 @@ class _Evaluator:
         return body
 
     def _holdout(self) -> tuple[Columns, npt.NDArray[Any]]:
-        return self._rows(self._file("holdout.npz"))
+        table, actual = self._rows(self._file("holdout.npz"))
+        types = {column.name: column.type for column in table.columns}
+        for attribute in self._contract.attributes:
+            if types.get(attribute.name) != attribute.type:
+                raise ModelRefusedError(
+                    f"holdout.npz lacks attribute '{attribute.name}' of type {attribute.type}, which the contract "
+                    "judges by; a version trained since the contract has it can be judged"
+                )
+        return table, actual
 
     def _rows(self, body: bytes) -> tuple[Columns, npt.NDArray[Any]]:
         try:

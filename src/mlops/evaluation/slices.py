@@ -1,4 +1,4 @@
-"""The contract's metric per slice: one row of the report for every group of every sliceable feature."""
+"""The contract's metric per slice: one row of the report for every group of every sliceable column."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Slice:
 def slices(
     contract: Contract, table: Columns, actual: npt.NDArray[Any], scores: FloatArray, task: Task, *, seed: int
 ) -> list[Slice]:
-    """At most ``MOST`` slices, those of the contract's fairness attributes first, then in the features' order. Groups
+    """At most ``MOST`` slices, those of fairness rules first, then the contract's attributes, then its features. Groups
     where the metric is not defined (an AUC where one class occurs) are left out."""
     wanted = {rule.attribute: rule.edges for rule in contract.gates.fairness}
     features = [contract.feature(name) for name in wanted]
-    features += [f for f in sliceable(contract.features) if f.name not in wanted]
+    features += [f for f in sliceable((*contract.attributes, *contract.features)) if f.name not in wanted]
     result: list[Slice] = []
     for feature in features:
         for group in groups_of(feature, table, wanted.get(feature.name, ())):

@@ -16,7 +16,7 @@ FEATURE_TYPES: tuple[str, ...] = get_args(FeatureType)
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One input column of a model.
+    """One input column of a model, or one that it is judged by and never sees.
 
     Attributes
     ----------

@@ -316,9 +316,12 @@ def _by_groups(contract: Contract, version: _Version, rows: Rows, findings: Find
     held = [f for f in contract.features if f.name in rows.table and f.pii == "none"]
     names = {f.name for f in held}
     rules = tuple(rule for rule in contract.gates.fairness if rule.attribute in names)
+    unseen = {a.name for a in contract.attributes}
     for attribute in sorted({rule.attribute for rule in contract.gates.fairness} - names):
-        findings.notes.append(f"fairness by '{attribute}' cannot be seen: captures do not hold it as it is")
-    visible = replace(contract, features=tuple(held), gates=replace(contract.gates, fairness=rules))
+        why = "requests do not have it; the gate judged it on the hold-out rows"
+        why = why if attribute in unseen else "captures do not hold it as it is"
+        findings.notes.append(f"fairness by '{attribute}' cannot be seen: {why}")
+    visible = replace(contract, features=tuple(held), attributes=(), gates=replace(contract.gates, fairness=rules))
     findings.fairness = fairness.judge(visible, rows.table, rows.actual, rows.scores, version.task)
     checks = [fairness.fairness_check(f) for f in findings.fairness]
     findings.broken = [c.message for c in checks if not c.passed and c.effect == "reject"]

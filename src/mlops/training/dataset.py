@@ -73,7 +73,7 @@ def prepare(contract: Contract, table: Columns) -> Dataset:
     NotTrainableError
         when a column is absent, rows are too few, or the target has a single value.
     """
-    needed = [f.name for f in contract.features] + [contract.target.name]
+    needed = [f.name for f in contract.described] + [contract.target.name]
     absent = [name for name in needed if name not in table]
     if absent:
         raise NotTrainableError(

@@ -334,7 +334,7 @@ def _artifacts(
     contract: Contract, manifest: Manifest, seen: _Split, model: _Model, importance: Mapping[str, float]
 ) -> dict[str, bytes]:
     test, seed, fitted = seen.held_out, contract.training.seed, model.fitted
-    judged_by = [*(f.name for f in contract.features), contract.target.name]  # no keys: they may name people
+    judged_by = [*(f.name for f in contract.described), contract.target.name]  # no keys: they may name people
     splits = thresholds(fitted, parity.THRESHOLDS_PER_COLUMN)
     rows = parity.parity_rows(contract.features, splits, test.matrix, seed)
     scores = fitted.scores(seen.data.matrix)

@@ -120,7 +120,7 @@ def wrap_file(
             **(lineage or {}),
         },
     )
-    judged_by = [*(f.name for f in contract.features), contract.target.name]
+    judged_by = [*(f.name for f in contract.described), contract.target.name]
     report = {
         "schema": "mlops.training.v1",
         "model": manifest.model,

@@ -282,7 +282,7 @@ class Train:
 
 def dataset_table(contract: Contract, parts: Sequence[Columns]) -> Columns:
     """The rows of a data-set version: its parts one below the other, with the columns that training looks at."""
-    wanted = [f.name for f in contract.features] + [contract.target.name, *contract.key]
+    wanted = [f.name for f in contract.described] + [contract.target.name, *contract.key]
     wanted += [contract.timestamp] if contract.timestamp else []
     shared = [name for name in wanted if all(name in table for table in parts)]
     return Columns.concat([table.select(shared) for table in parts])

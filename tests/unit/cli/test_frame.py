@@ -370,6 +370,10 @@ def test_init_says_what_it_guessed_and_writes_it_beside_the_columns(elsewhere, c
     assert run(["init", "customers.csv", "--target", "churned", "--force", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["contract"]["name"] == "customers"
+    assert run(["init", "customers.csv", "--target", "churned", "--force", "--attribute", "plan"]) == 0
+    assert "not seen by the model, which is judged by it: plan" in capsys.readouterr().out
+    written = (elsewhere / "models" / "customers.yaml").read_text()
+    assert "attributes:  # never seen by the model, which is judged by them\n  - {name: plan," in written
     assert result["notes"]
     assert run(["check", "models/customers.yaml", "--data", "customers.csv", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["data"]["status"] == "accepted"

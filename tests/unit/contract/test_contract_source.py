@@ -73,10 +73,10 @@ def default_of(field: Any) -> Any:
     return None
 
 
-@pytest.mark.parametrize(("name", "kind"), [*SECTIONS.items(), ("features", Feature)])
+@pytest.mark.parametrize(("name", "kind"), [*SECTIONS.items(), ("features", Feature), ("attributes", Feature)])
 def test_schema_and_dataclass_have_the_same_fields_and_defaults(name: str, kind: type) -> None:
     part = schema()["properties"][name]
-    part = part["items"] if name == "features" else part
+    part = part["items"] if kind is Feature else part
     written = [
         f for f in fields(kind) if f.name != "pooled"
     ]  # what is rare in training is a version's, not a contract's

@@ -254,8 +254,9 @@ def test_groups_of_the_contract_and_the_worst_slice_are_named(world: Callable[..
     rules = [
         {"attribute": "region", "metric": "accuracy_difference", "bound": 0.1},
         {"attribute": "email", "metric": "accuracy_difference", "bound": 0.1},
+        {"attribute": "member", "metric": "accuracy_difference", "bound": 0.1},
     ]
-    found = world(gates={"fairness": rules})
+    found = world(gates={"fairness": rules}, attributes=[{"name": "member", "type": "boolean"}])
     rows = found.traffic(800)
     truth = ["yes" if s >= 0.5 else "no" for s in found.scores(rows)[:, 1]]
     flip = [r["region"] == "south" and r["z"] > 0 for r in rows]
@@ -265,6 +266,7 @@ def test_groups_of_the_contract_and_the_worst_slice_are_named(world: Callable[..
     assert {"fairness", "worst_slice"} <= set(outcome["reasons"])
     assert [(f["attribute"], f["lowest"]) for f in report["fairness"]] == [("region", "south")]
     assert any("'email' cannot be seen" in note for note in report["notes"])
+    assert any("'member' cannot be seen: requests do not have it" in note for note in report["notes"])
     assert set(report["worst"][0]["features"]) == {"z", "region"}
     assert {g["group"]: g["value"] for g in report["groups"]}["north"] == 1.0
     page = found.data.get(outcome["report_key"]).decode()
