@@ -79,7 +79,8 @@ def bulk_work_prefix(bulk_id: str) -> str:
 
 
 def part_prefix(model: str, part_id: str) -> str:
-    """Accepted rows of one upload: ``data.parquet``, ``columns.npz``, ``statistics.json``, ``report.json``."""
+    """Accepted rows of one upload: ``data.parquet``, ``columns.npz``, ``sample.npz``, ``statistics.json``,
+    ``report.json``."""
     return f"{parts_prefix(model)}{part_id}/"
 
 

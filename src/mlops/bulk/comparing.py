@@ -19,7 +19,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlops.bulk.entities import AT_ONCE, Bulk, FileOutcome, bodies, chunk_key, chunks, contract_of, dump, uploads_of
+from mlops.bulk.entities import (
+    AT_ONCE,
+    Bulk,
+    FileOutcome,
+    bodies,
+    chunk_key,
+    chunks,
+    contract_of,
+    dump,
+    reference_of,
+    uploads_of,
+)
 from mlops.contract import Contract
 from mlops.data import digests as dg
 from mlops.data import whole_file
@@ -128,6 +139,7 @@ class Comparing:
             for number, files in enumerate(_groups(walk.counts(walk.new)))
         ]
         made = [mapped(Path(g["path"]), np.uint64, 2) for g in groups if g["part_id"]]
+        held = reference_of(self._objects, bulk, contract) is not None
         plan = {
             "rejection": None,
             "restarted": any(infos[p]["schema_digest"] != schema for p in parts),
@@ -144,7 +156,8 @@ class Comparing:
                 for o, first, new in zip(taken, walk.counts(walk.first), walk.counts(walk.new), strict=True)
             },
             "copies": {str(taken[i].number): key for i, key in copies.items()},
-            **_judged_sample(sample, contract, taken),
+            "held": held,
+            **_judged_sample(sample, contract, taken, held=held),
         }
         if sample is not None and plan["new"]:
             chosen = sample.table.take(sample.new)
@@ -371,14 +384,16 @@ def _stored(blocks: Iterable[Digests], path: Path) -> Digests:
     return found
 
 
-def _judged_sample(sample: _Sample | None, contract: Contract, taken: Sequence[FileOutcome]) -> dict[str, Any]:
+def _judged_sample(
+    sample: _Sample | None, contract: Contract, taken: Sequence[FileOutcome], *, held: bool
+) -> dict[str, Any]:
     """What the checks over a sample find, and how columns are distributed."""
     if sample is None:
         return {"findings": [], "columns": []}
     table = sample.table.take(sample.first)
     files, found = sample.files[sample.first], []
     if table.rows >= whole_file.MIN_ROWS:
-        found = whole_file.of_sample(table, contract, np.arange(table.rows))
+        found = whole_file.of_sample(table, contract, np.arange(table.rows), held=held)
     for finding in found:
         # Rows are numbered within their files, so a finding names files.
         named = dict.fromkeys(taken[files[i]].upload.key.rsplit("/", 1)[-1] for i in finding.rows)

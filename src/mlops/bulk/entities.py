@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from mlops.contract import Contract
+from mlops.data import outliers
 from mlops.data.intake import Upload
+from mlops.data.outliers import Reference
 from mlops.objects import ObjectStore, bulk_work_prefix, quarantine_prefix, report_prefix
 
 #: Part of every identity: another way to merge is another upload.
@@ -77,6 +79,11 @@ class Bulk:
     def contract_key(self) -> str:
         """The contract that all files are held to, whatever is pushed meanwhile."""
         return f"{self.work}contract.json"
+
+    @property
+    def reference_key(self) -> str:
+        """What was usual in the data set when the upload began: all files' rows are held to that."""
+        return f"{self.work}outliers.json"
 
     @property
     def report_key(self) -> str:
@@ -176,6 +183,12 @@ def uploads_of(objects: ObjectStore, bulk: Bulk) -> list[Upload]:
 def contract_of(objects: ObjectStore, bulk: Bulk) -> Contract:
     """The contract that a bulk upload is held to."""
     return Contract.from_dict(json.loads(objects.get(bulk.contract_key)))
+
+
+def reference_of(objects: ObjectStore, bulk: Bulk, contract: Contract) -> Reference | None:
+    """What a bulk upload's rows are held to; None where nothing is known, or rows are not to be kept apart for it."""
+    pinned = json.loads(objects.get(bulk.reference_key)) if outliers.wanted(contract) else None
+    return Reference.from_dict(pinned) if pinned else None
 
 
 def dump(body: Mapping[str, Any]) -> bytes:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mlops.bulk.entities import Bulk, FileOutcome, chunk_key, chunks, contract_of, dump
+from mlops.bulk.entities import Bulk, FileOutcome, chunk_key, chunks, contract_of, dump, reference_of
 from mlops.contract import Contract
 from mlops.data import digests as dg
 from mlops.data import report as reports
@@ -81,7 +81,8 @@ class Files:
     def _outcome(
         self, bulk: Bulk, upload: Upload, number: int, contract: Contract, work: Path, *, suspect: bool
     ) -> FileOutcome:
-        checked = self._check.examine(upload, contract, work, suspect=suspect, whole=False)
+        reference = reference_of(self._objects, bulk, contract)
+        checked = self._check.examine(upload, contract, work, suspect=suspect, whole=False, reference=reference)
         plain = FileOutcome(upload, number, "rejected")
         if isinstance(checked, Rejection):
             return self._rejected(bulk, plain, checked, None, contract)

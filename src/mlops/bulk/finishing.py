@@ -23,8 +23,8 @@ from mlops.bulk.parts import PLACES, axes
 from mlops.bulk.planning import changed, is_wanted
 from mlops.bulk.telling import Teller
 from mlops.contract import Contract
+from mlops.data import outliers, whole_file
 from mlops.data import report as reports
-from mlops.data import whole_file
 from mlops.data.checks import DUPLICATE
 from mlops.data.dataset import part_info
 from mlops.data.ingest import latest_rows
@@ -326,20 +326,24 @@ class Finishing:
             "rows": result["rows"],
             "reasons": result["reasons"],
             "findings": [f.to_dict(read) for f in findings],
-            "notes": self._notes(bulk, plan, outcomes),
+            "notes": self._notes(bulk, contract, plan, outcomes),
             "columns": plan.get("columns", []),
             "files": [_line(o, plan) for o in outcomes],
             "contract_digest": contract.digest(),
             "created_at": self._clock().isoformat(),
         }
 
-    def _notes(self, bulk: Bulk, plan: Mapping[str, Any], outcomes: Sequence[FileOutcome]) -> list[str]:
+    def _notes(
+        self, bulk: Bulk, contract: Contract, plan: Mapping[str, Any], outcomes: Sequence[FileOutcome]
+    ) -> list[str]:
         notes = list(dict.fromkeys(f"{note} (in {_name(o)})" for o in outcomes for note in o.notes))[:NAMED]
         if plan.get("restarted"):
             notes.append(
                 "the contract's columns or types changed, so a new data set begins with this upload; "
                 "upload the earlier files again to have their rows in it"
             )
+        if outliers.wanted(contract) and not plan.get("held", True):
+            notes.append(outliers.NOT_JUDGED)
         if plan.get("repeated", 0) > plan.get("listed", 0):
             notes.append(f"of the rows that equal one of an earlier file, {plan['listed']:,} are listed in quarantine")
         now = [u for u in self._listing.latest(bulk.prefix) if is_wanted(u.key, bulk.only)]

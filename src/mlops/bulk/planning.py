@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mlops.bulk.entities import Bulk, Listing, dump, identity
+from mlops.data import outliers
 from mlops.data.intake import Upload
+from mlops.data.reference import known_reference
 from mlops.errors import MlopsError
 from mlops.objects import ObjectStore, bulk_prefix, incoming_key
 from mlops.registry.ports import Registry
@@ -104,6 +106,11 @@ class Planner:
             text = "these very files were uploaded before, under this contract: their result stands"
             return {**bulk.to_dict(), "status": "known", "explanation": text}
         self._objects.put(bulk.contract_key, dump(contract.to_dict()), content_type="application/json")
+        if outliers.wanted(contract):
+            reference = known_reference(self._objects, self._registry, contract, bulk.bulk_id)
+            body = json.dumps(reference and reference.to_dict()).encode()
+            # A run that goes on from where another ended holds the other files to the same.
+            self._objects.put(bulk.reference_key, body, content_type="application/json", if_absent=True)
         lines = (json.dumps({**asdict(u), "number": i}) + "\n" for i, u in enumerate(uploads))
         self._objects.put(bulk.files_key, "".join(lines).encode(), content_type="application/x-ndjson")
         text = f"{bulk.files:,} files of {bulk.bytes:,} bytes"

@@ -47,8 +47,8 @@ class Checks:
 
     ``max_bad_share``: above it the file is rejected instead of accepted in part.
     ``max_bytes``: a larger file is rejected before it is read. ``future_dates``: what a date after tomorrow does.
-    ``severity``: check of the whole file -> ``ignore``, ``warn`` (where nothing is said) or ``reject``; the fields
-    after it are those checks' bounds.
+    ``severity``: check of the whole file -> ``ignore``, ``warn`` (where nothing is said) or ``reject``; of outliers
+    ``quarantine``, too. The fields after it are those checks' bounds.
     """
 
     duplicates: Literal["quarantine", "allow"] = "quarantine"
@@ -57,7 +57,7 @@ class Checks:
     min_rows: int = 1
     max_bytes: int = 5_000_000_000
     future_dates: Literal["allow", "warn", "quarantine", "reject"] = "warn"
-    severity: Mapping[str, Literal["ignore", "warn", "reject"]] = field(default_factory=dict)
+    severity: Mapping[str, Literal["ignore", "warn", "quarantine", "reject"]] = field(default_factory=dict)
     completeness: Mapping[str, float] = field(default_factory=dict)  # column -> smallest share of rows with a value
     min_class_share: float = 0.001
     leakage: float = 0.98

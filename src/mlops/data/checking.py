@@ -13,6 +13,7 @@ from mlops.contract import Contract
 from mlops.data.files import too_large
 from mlops.data.intake import Upload
 from mlops.data.outcome import Rejection
+from mlops.data.outliers import Reference
 from mlops.data.validation import Validated, validate_file
 from mlops.errors import ConflictError, NotFoundError
 from mlops.objects import ObjectStore
@@ -37,6 +38,7 @@ class FileCheck:
         history: Sequence[int] = (),
         suspect: bool = False,
         whole: bool = True,
+        reference: Reference | None = None,
     ) -> Rejection | Validated:
         """Fetch the very object that an upload is, and check it; for the parameters see
         :func:`mlops.data.validation.validate_file`."""
@@ -46,7 +48,16 @@ class FileCheck:
         refused = self._fetch(upload, path)
         if refused:
             return refused
-        checked = validate_file(path, contract, work, now=self._clock(), history=history, suspect=suspect, whole=whole)
+        checked = validate_file(
+            path,
+            contract,
+            work,
+            now=self._clock(),
+            history=history,
+            suspect=suspect,
+            whole=whole,
+            reference=reference,
+        )
         path.unlink()  # what follows needs its room on the disk
         return checked
 

@@ -28,6 +28,7 @@ from mlops.data.intake import UNASSIGNED, Upload
 from mlops.data.outcome import Rejection
 from mlops.data.profile import SAMPLE_ROWS as PROFILE_ROWS
 from mlops.data.profile import profile
+from mlops.data.reference import known_reference
 from mlops.data.validation import Validated
 from mlops.data.violations import constraint_violations
 from mlops.errors import MlopsError, NotFoundError
@@ -217,7 +218,12 @@ class Ingest:
                 "with 'mlops init FILE --target COLUMN' and register it, then upload the file again.",
             )
         checked = self._files.examine(
-            upload, contract, work, history=self._history(request), suspect=request.attempt > 0
+            upload,
+            contract,
+            work,
+            history=self._history(request),
+            suspect=request.attempt > 0,
+            reference=known_reference(self._objects, self._registry, contract, upload.id),
         )
         return checked if isinstance(checked, Rejection) else (contract, checked)
 

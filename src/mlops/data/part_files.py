@@ -8,7 +8,7 @@ import json
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +18,7 @@ import numpy.typing as npt
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from mlops.data.digests import Digests
 from mlops.data.levels import Texts
 from mlops.data.store import AddressedRows, StoredColumn
 from mlops.features.columns import MISSING, Column
@@ -157,10 +158,61 @@ def _array_header(file: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> No
     file.write(head.getvalue())
 
 
-#: ``data.parquet`` for people, ``columns.npz`` for our functions (:meth:`mlops.features.columns.Columns.load`), and
-#: ``digests.npy`` for the next upload.
+# The sample ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Numbers of the rows with the smallest digests, in their order.
+
+    Attributes
+    ----------
+    names : columns of numbers.
+    digests, values : uint64 of shape (rows, 2), and float64 of shape (rows, columns) with NaN for missing.
+    """
+
+    names: tuple[str, ...]
+    digests: Digests
+    values: npt.NDArray[np.float64]
+
+    @classmethod
+    def load(cls, body: bytes) -> Sample:
+        with np.load(io.BytesIO(body), allow_pickle=False) as archive:
+            return cls(tuple(json.loads(archive["names"].tobytes())), archive["digests"], archive["values"])
+
+    def of(self, names: Sequence[str]) -> Sample:
+        """Some columns of it, in the order named."""
+        return Sample(tuple(names), self.digests, self.values[:, [self.names.index(n) for n in names]])
+
+    def plus(self, other: Sample) -> Sample:
+        """The sample of both together, of the same columns."""
+        digests = np.concatenate([self.digests, other.digests])
+        order = np.lexsort((digests[:, 1], digests[:, 0]))[: _sampled(len(self.names))]
+        return Sample(self.names, digests[order], np.concatenate([self.values, other.values])[order])
+
+
+def _sampled(columns: int) -> int:
+    """Rows of a sample, so that it stays below 8 MB."""
+    return min(10_000, 1_000_000 // max(columns, 1))
+
+
+def _sample(rows: AddressedRows, path: Path) -> None:
+    names = [c.name for c in rows.columns if c.type in ("number", "integer")]
+    table = rows.first(_sampled(len(names)))
+    values = np.empty((table.rows, len(names)))
+    for i, name in enumerate(names):
+        values[:, i] = table[name].values
+    header = np.frombuffer(json.dumps(names, ensure_ascii=False).encode(), dtype=np.uint8)
+    with path.open("wb") as file:
+        np.savez_compressed(file, names=header, digests=rows.digests[: table.rows], values=values)
+
+
+SAMPLE = "sample.npz"
+#: ``data.parquet`` for people, ``columns.npz`` for our functions (:meth:`mlops.features.columns.Columns.load`),
+#: ``digests.npy`` and :class:`Sample` for the next upload.
 WRITERS: Mapping[str, Callable[[AddressedRows, Path], None]] = {
     "data.parquet": _parquet,
     "columns.npz": _npz,
     "digests.npy": _digests,
+    SAMPLE: _sample,
 }

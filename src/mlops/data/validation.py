@@ -18,7 +18,7 @@ import numpy.typing as npt
 import polars as pl
 
 from mlops.contract import Contract
-from mlops.data import parsing, whole_file
+from mlops.data import outliers, parsing, whole_file
 from mlops.data.checks import DUPLICATE, ColumnCheck, column_checks, row_message
 from mlops.data.csv_dialect import header_below
 from mlops.data.glance import clean_columns, readable_as_numbers
@@ -82,6 +82,7 @@ def validate_file(
     history: Sequence[int] = (),
     suspect: bool = False,
     whole: bool = True,
+    reference: outliers.Reference | None = None,
 ) -> Validated | Rejection:
     """Read and check a file, in memory that does not grow with it.
 
@@ -95,6 +96,7 @@ def validate_file(
     suspect : see :func:`mlops.data.reading.open_table`.
     whole : whether the file is all of an upload. One of many is not judged by its number of rows, nor looked at as a
         whole: that is for all of them together.
+    reference : what is usual in the data set: rows far from it are kept apart.
 
     Returns
     -------
@@ -117,7 +119,7 @@ def validate_file(
             return mismatch
         numbers = _numbers(table, checks, contract)
         run = partial(_Run, checks=checks, contract=contract, work=work, keep=keep, now=moment, whole=whole)
-        return read_through(table, lambda t: run(t, history=history).result(), numbers)
+        return read_through(table, lambda t: run(t, history=history, reference=reference).result(), numbers)
     except UnreadableError as error:
         return error.rejection
 
@@ -199,6 +201,7 @@ class _Run:
         now: datetime,
         history: Sequence[int],
         whole: bool,
+        reference: outliers.Reference | None,
     ) -> None:
         self._table = table
         self._checks = checks
@@ -209,6 +212,7 @@ class _Run:
         self._now = now
         self._history = history
         self._whole = whole
+        self._reference = reference
         self._rules = row_rules(contract, now.timestamp() / _DAY)
         # A folder of its own: a reading that gives up on the way leaves its files behind.
         self._folder = Path(tempfile.mkdtemp(dir=work, prefix="rows-"))
@@ -237,11 +241,10 @@ class _Run:
                 self._set_apart(accepted.numbers, marks, quarantine)
                 again = int(np.count_nonzero(marks))
                 accepted = accepted.without(marks)
-        whole = (
-            whole_file.findings(accepted, self._contract, read=self._read, now=self._now, history=self._history)
-            if self._keep and self._whole
-            else []
-        )
+        whole = []
+        if self._keep and self._whole:
+            look = partial(whole_file.findings, history=self._history, held=self._reference is not None)
+            whole = look(accepted, self._contract, read=self._read, now=self._now)
         findings = tuple(
             sorted([*self._findings.values(), *whole], key=lambda f: (-f.count, f.column or "", f.code, f.message))
         )
@@ -257,6 +260,8 @@ class _Run:
             yield f"columns that the contract does not name were left out: {_quoted(unused)}"
         if self._table.lenient:
             yield "some lines are malformed, so the file was read line by line"
+        if self._whole and self._reference is None and outliers.wanted(self._contract):
+            yield outliers.NOT_JUDGED
 
     def _check(self, batch: pl.DataFrame, quarantine: BinaryIO) -> None:
         if self._decimal is None:
@@ -291,6 +296,10 @@ class _Run:
             if rule.severity != "warn":
                 bad |= mask
                 reasons.append((None, CODE, rule.message, mask))
+        for name, message, mask in self._far(columns, whole):
+            self._record(Finding(outliers.CODE, name, "quarantine", message), mask, batch, batch[name])
+            bad |= mask
+            reasons.append((name, outliers.CODE, message, mask))
         if bad.any():
             if self._table.numbers:  # rows that are kept apart are shown as they were written
                 raise TextNeededError
@@ -332,6 +341,15 @@ class _Run:
         for rule, mask in zip(self._rules, masks.iter_columns(), strict=True):
             if (mask & whole).any():
                 yield rule, mask & whole
+
+    def _far(
+        self, columns: Sequence[tuple[ColumnCheck, pl.Series]], whole: pl.Series
+    ) -> Iterator[tuple[str, str, pl.Series]]:
+        """Rows of a batch that lie far from those of the data set: in which column most, what is said, and which."""
+        if self._reference is not None:
+            for name, message, mask in self._reference.masks({check.name: values for check, values in columns}):
+                if (mask & whole).any():
+                    yield name, message, mask & whole
 
     def _record(
         self,

@@ -1,4 +1,4 @@
-"""Checks of an upload as a whole: what no single row shows. They look at accepted rows and never keep a row apart.
+"""Checks of an upload as a whole: what no single row shows. They look at accepted rows and keep none apart.
 
 Completeness, balance of the target, contradicting labels and freshness are counted over all rows; leakage, outliers
 and rare categories over a sample (the rows with the smallest fingerprints: random, and the same for the same rows).
@@ -18,21 +18,19 @@ import numpy.typing as npt
 import polars as pl
 
 from mlops.contract import Contract
+from mlops.data import outliers
 from mlops.data.contradictions import conflicts
 from mlops.data.outcome import KEPT, Finding
 from mlops.data.store import Rows, StoredColumn
 from mlops.features.columns import MISSING, Column, Columns
 
 SAMPLE_ROWS = 50_000
-#: Fewer rows than this tell nothing of shares, outliers or leakage.
-MIN_ROWS = 100
+#: Fewer rows than this tell nothing of shares or leakage.
+MIN_ROWS = outliers.MIN_ROWS
 #: A level with fewer rows in a sample of at least ``RARE_OF`` is rare.
 RARE_ROWS, RARE_OF = 5, 1_000
 #: An upload of many files with more rows than this is not compared by its keys; the check says nothing then.
 MAX_KEYED = 10_000_000
-#: An outlier's distance lies this many times as far above the median as the 95th percentile, on a logarithmic scale:
-#: so heavy tails, which have a far percentile too, are no outliers.
-OUTLIER_STEPS = 3.0
 _BINS = 64
 
 Floats = npt.NDArray[np.float64]
@@ -74,7 +72,9 @@ class Facts:
         )
 
 
-def findings(rows: Rows, contract: Contract, *, read: int, now: datetime, history: Sequence[int] = ()) -> list[Finding]:
+def findings(
+    rows: Rows, contract: Contract, *, read: int, now: datetime, history: Sequence[int] = (), held: bool = False
+) -> list[Finding]:
     """What is odd about an upload as a whole, with the severity that the contract gives it.
 
     Parameters
@@ -82,6 +82,7 @@ def findings(rows: Rows, contract: Contract, *, read: int, now: datetime, histor
     rows : the accepted rows.
     read : rows in the upload.
     history : rows of earlier uploads of this model, for the check of volume.
+    held : see :func:`of_sample`.
     """
     counted = facts(((c.name, c.levels, _blocks(rows, c)) for c in rows.columns), rows.count, contract)
     found = judged(counted, contract, read=read, now=now, history=history)
@@ -89,7 +90,7 @@ def findings(rows: Rows, contract: Contract, *, read: int, now: datetime, histor
         found += _contradictions(rows, contract)
     if rows.count >= MIN_ROWS and any(_wanted(code, contract) for code in _OF_SAMPLE):
         sample, numbers = rows.sample(SAMPLE_ROWS)
-        found += of_sample(sample, contract, numbers)
+        found += of_sample(sample, contract, numbers, held=held)
     return graded(found, contract)
 
 
@@ -98,10 +99,12 @@ def _wanted(code: str, contract: Contract) -> bool:
 
 
 def graded(found: Iterable[Finding], contract: Contract) -> list[Finding]:
-    """Findings with the severity that the contract gives them, without those that it ignores."""
+    """Findings with the severity that the contract gives them, without those that it ignores. To keep rows apart is not
+    for findings of a whole: what should, and could not be decided row by row, is a remark."""
     found = list(found)
     for finding in found:
-        finding.severity = contract.checks.severity.get(finding.code, "warn")
+        told = contract.checks.severity.get(finding.code, "warn")
+        finding.severity = "warn" if told == "quarantine" else told
     return [f for f in found if f.severity != "ignore"]
 
 
@@ -258,9 +261,14 @@ def _balance(counted: Facts, contract: Contract) -> Iterator[Finding]:
 # Over a sample ------------------------------------------------------------------------------------
 
 
-def of_sample(sample: Columns, contract: Contract, numbers: Numbers) -> list[Finding]:
-    """What a sample of at least ``MIN_ROWS`` rows shows; ``numbers`` of its rows, in their order."""
-    wanted = [check for code, check in _OF_SAMPLE.items() if _wanted(code, contract)]
+def of_sample(sample: Columns, contract: Contract, numbers: Numbers, *, held: bool = False) -> list[Finding]:
+    """What a sample of at least ``MIN_ROWS`` rows shows; ``numbers`` of its rows, in their order.
+
+    ``held``: whether every row was held to the data set's, so that outliers among them are known.
+    """
+    wanted = [
+        check for code, check in _OF_SAMPLE.items() if _wanted(code, contract) and not (held and code == outliers.CODE)
+    ]
     return [finding for check in wanted for finding in check(sample, contract, numbers)]
 
 
@@ -336,50 +344,25 @@ def _gini(values: Floats, positive: npt.NDArray[np.bool_]) -> float:
 
 
 def _outliers(sample: Columns, contract: Contract, numbers: Numbers) -> Iterator[Finding]:
-    names = [f.name for f in contract.features if f.type in ("number", "integer") and f.pii == "none"]
-    scaled = {n: z for n in names if (z := _robust_scale(sample[n].values)) is not None}
-    if not scaled:
+    names = outliers.judged(contract)
+    values = np.column_stack([sample[n].values for n in names]) if names else np.empty((sample.rows, 0))
+    usual = outliers.learn(names, values)
+    if usual is None:
         return
-    matrix = np.column_stack([*scaled.values()])
-    distance = np.log(np.maximum(_robust_distance(matrix), 1e-12))
-    middle, high = np.quantile(distance, [0.5, 0.95])
-    far = np.flatnonzero(distance > middle + OUTLIER_STEPS * max(float(high - middle), 0.1))
+    values = values[:, [names.index(n) for n in usual.names]]
+    far, _ = usual.far(values)
     if not len(far):
         return
-    strongest = np.array([*scaled])[np.argsort(-np.abs(matrix[far]).mean(axis=0))[:3]]
+    strongest = np.array(usual.names)[np.argsort(-np.abs(usual.scaled(values[far])).mean(axis=0))[:3]]
     listed = ", ".join(f"'{n}'" for n in strongest)
     yield Finding(
-        "outliers",
+        outliers.CODE,
         None,
         "warn",
         f"{len(far):,} of {sample.rows:,} rows looked at lie far from all others, most of all by {listed}",
         count=len(far),
         rows=sorted(numbers[far].tolist())[:KEPT],
     )
-
-
-def _robust_scale(values: Floats) -> Floats | None:
-    """Distance from the median in robust deviations, 0 for missing; None when nearly all values are one."""
-    present = values[~np.isnan(values)]
-    if len(present) < MIN_ROWS:
-        return None
-    middle = float(np.median(present))
-    spread = 1.4826 * float(np.median(np.abs(present - middle)))
-    if spread == 0:
-        return None
-    scaled: Floats = np.nan_to_num((values - middle) / spread, nan=0.0)
-    return scaled
-
-
-def _robust_distance(scaled: Floats) -> Floats:
-    """Mahalanobis distance with the correlations of winsorised values, so that outliers do not hide one another
-    (Khan, Van Aelst and Zamar, 2007); columns are shrunk towards independence, for those that repeat another one."""
-    bounded = np.clip(scaled, -2.0, 2.0)
-    correlation = np.atleast_2d(np.corrcoef(bounded, rowvar=False))
-    shrunk = 0.9 * correlation + 0.1 * np.eye(len(correlation))
-    squared = np.einsum("ij,ij->i", scaled @ np.linalg.inv(shrunk), scaled)
-    found: Floats = np.sqrt(np.maximum(squared, 0.0))
-    return found
 
 
 def _rare(sample: Columns, contract: Contract, _: Numbers) -> Iterator[Finding]:
@@ -404,6 +387,6 @@ def _rare(sample: Columns, contract: Contract, _: Numbers) -> Iterator[Finding]:
 
 _OF_SAMPLE: Mapping[str, Callable[[Columns, Contract, Numbers], Iterator[Finding]]] = {
     "leakage": _leakage,
-    "outliers": _outliers,
+    outliers.CODE: _outliers,
     "rare_categories": _rare,
 }

@@ -84,7 +84,7 @@ def test_the_files_of_a_part() -> None:
     growth = world.add("u1", [2, 1], extras=lambda columns, part_id: {"more.json": part_id.encode()})
     prefix = f"datasets/m/parts/{growth.part_id}/"
     names = {key.removeprefix(prefix) for key in world.objects.versions if key.startswith(prefix)}
-    assert names == {"data.parquet", "columns.npz", "digests.npy", "part.json", "more.json"}
+    assert names == {"data.parquet", "columns.npz", "digests.npy", "sample.npz", "part.json", "more.json"}
     columns = Columns.load(world.objects.get(prefix + "columns.npz"))
     digests = np.load(io.BytesIO(world.objects.get(prefix + "digests.npy")), allow_pickle=False)
     assert columns.names == ("x", "c", "y")
