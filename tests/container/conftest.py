@@ -164,7 +164,8 @@ def outcome(answer: Any) -> Any:
 
 _VOLATILE = frozenset(
     {
-        "duration_seconds", "function_version", "X-Inference-Id", "inference_id", "usd_per_1000_requests",
+        "after_seconds", "duration_seconds",
+        "function_version", "X-Inference-Id", "inference_id", "usd_per_1000_requests",
         "usd_per_training", "list_usd", "free_tier_usd", "idle_usd_per_month", "month_spent_usd", "month_expected_usd",
         "anomalies", "start", "end", "started_at", "anchored",  # the ledger grows between two runs
     }

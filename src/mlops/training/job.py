@@ -38,7 +38,7 @@ from mlops.training.checkpoint import FileCheckpoint
 from mlops.training.container import DATASET, JOB, RESULT, JobDescription, Layout
 from mlops.training.dataset import NotTrainableError
 from mlops.training.fit import Trained, fit, version_id
-from mlops.training.progress import Progress
+from mlops.training.progress import Progress, Trace
 from mlops.training.service import dataset_table
 
 DONE, BAD_JOB, BAD_DATA, FAULT, NO_MEMORY, STOPPED = 0, 64, 65, 70, 137, 143
@@ -91,6 +91,7 @@ def train(layout: Layout) -> Trained:
     checkpoint = FileCheckpoint(layout.checkpoints, _key(version))
     if checkpoint.trials:
         print(f"going on after {checkpoint.trials} trials of an earlier start", flush=True)
+    trace = Trace(_say, time.monotonic)
     table = dataset_table(job.contract, [Columns.load(layout.part(part)) for part in job.parts])
     trained = fit(
         table,
@@ -99,7 +100,7 @@ def train(layout: Layout) -> Trained:
         lineage={**job.lineage, "run_id": job.run_id, "parts": list(job.parts)},
         parent_version=job.parent_version,
         recipe=layout.recipe(),
-        listen=_say,
+        listen=trace,
         checkpoint=checkpoint,
     )
     layout.model.mkdir(parents=True, exist_ok=True)
@@ -111,6 +112,7 @@ def train(layout: Layout) -> Trained:
         "seconds": round(time.monotonic() - started, 3),
         "peak_mb": _peak_mb(),
         "resumed_trials": checkpoint.trials,
+        "progress": trace.lines,
     }
     (layout.model / RESULT).write_text(json.dumps(result), encoding="utf-8")
     return trained

@@ -22,7 +22,7 @@ from mlops.training.archive import unpack
 from mlops.training.container import RESULT
 from mlops.training.dataset import NotTrainableError
 from mlops.training.fit import fit, no_price, version_id
-from mlops.training.progress import Progress
+from mlops.training.progress import Progress, Trace
 from mlops.training.recipe import needs_digest
 
 ACTOR = "function:train"
@@ -77,7 +77,8 @@ class Train:
         Returns
         -------
         ``{status: trained | unchanged | not_trainable | stopped, model, version, prefix, metrics, duration_seconds,
-        explanation}``; ``version`` and ``prefix`` are None when nothing was made.
+        explanation, progress}``; ``version`` and ``prefix`` are None when nothing was made. ``progress`` is a
+        :class:`mlops.training.progress.Trace`'s lines, for the state machine's history.
 
         Raises
         ------
@@ -100,7 +101,8 @@ class Train:
                 started=started,
                 explanation=f"version {version} was trained on this data set and contract already; it is {known.state}",
             )
-        reporter = _Reporter(self.registry, self.clock, model, run_id)
+        told = _Reporter(self.registry, self.clock, model, run_id)
+        reporter = Trace(told, lambda: self.clock().timestamp())  # records have the same clock
         champion = self.registry.in_state(model, "champion")
         try:
             reporter(Progress("loading", 1, f"reading {dataset.rows} rows in {len(dataset.parts)} parts"))
@@ -123,13 +125,17 @@ class Train:
                 contract.name, contract.digest(), dataset.version, run_id, version, outcome="not_trainable",
                 reason=error.message, lineage={},
             )  # fmt: skip
-            return self._result("not_trainable", model, None, {}, started=started, explanation=error.message)
+            return self._result(
+                "not_trainable", model, None, {}, started=started, explanation=error.message, progress=reporter.lines
+            )
         except StoppedError as error:
             self._tell(
                 contract.name, contract.digest(), dataset.version, run_id, version, outcome="stopped",
                 reason=error.message, lineage={},
             )  # fmt: skip
-            return self._result("stopped", model, None, {}, started=started, explanation=error.message)
+            return self._result(
+                "stopped", model, None, {}, started=started, explanation=error.message, progress=reporter.lines
+            )
         self._store(model, version, trained.artifacts)
         took = round(self.seconds() - started, 3)
         peak = (
@@ -147,8 +153,9 @@ class Train:
             lineage=trained.manifest.lineage,
         )
         return self._result(
-            "trained", model, version, trained.metrics, started=started, explanation=trained.explanation
-        )
+            "trained", model, version, trained.metrics, started=started, explanation=trained.explanation,
+            progress=reporter.lines,
+        )  # fmt: skip
 
     def _recipe(self, contract: Contract) -> bytes | None:
         if contract.training.recipe is None:
@@ -185,7 +192,7 @@ class Train:
             manifest = Manifest.from_dict(json.loads(files["manifest.json"]))
         except (KeyError, ValueError, TypeError) as error:
             raise MlopsError(f"the archive {job['output']} is no training's: {error}", code="bad_archive") from error
-        lineage = manifest.lineage
+        lineage, progress = manifest.lineage, measured.pop("progress", ())
         if manifest.model != model or lineage.get("run_id") != run_id:
             raise MlopsError(
                 f"the archive {job['output']} is of another run ({lineage.get('run_id')})", code="bad_archive"
@@ -202,8 +209,9 @@ class Train:
             outcome="trained", reason=explanation, lineage=lineage,
         )  # fmt: skip
         return self._result(
-            "trained", model, manifest.version, manifest.metrics, started=started, explanation=explanation
-        )
+            "trained", model, manifest.version, manifest.metrics, started=started, explanation=explanation,
+            progress=progress,
+        )  # fmt: skip
 
     def _remember(self, model: str, run_id: str, version: str, took: Mapping[str, Any]) -> None:
         """What this training took, for the choice of the next one's place."""
@@ -268,6 +276,7 @@ class Train:
         *,
         started: float,
         explanation: str,
+        progress: Sequence[Mapping[str, Any]] = (),
     ) -> dict[str, Any]:
         return {
             "status": status,
@@ -277,6 +286,7 @@ class Train:
             "metrics": dict(metrics),
             "duration_seconds": round(self.seconds() - started, 3),
             "explanation": explanation,
+            "progress": list(progress),
         }
 
 

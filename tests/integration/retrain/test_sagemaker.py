@@ -305,6 +305,7 @@ def test_from_decision_to_version_through_a_training_job(
     train = Train(data, artifacts, registry, ledger, clock)
     collected = train.collect(CONTRACT.name, RUN, result)
     assert collected["status"] == "trained"
+    assert [line["stage"] for line in collected["progress"]][-2:] == ["exporting", "done"]
     manifest = json.loads(artifacts.get(f"{collected['prefix']}manifest.json"))
     assert manifest["lineage"]["parts"] == ["p1", "p2"], "what else lies in the bucket is not trained on"
     assert manifest["lineage"]["where"] == "sagemaker_spot"
@@ -315,6 +316,7 @@ def test_from_decision_to_version_through_a_training_job(
         assert artifacts.get(f"{collected['prefix']}recipe.py") == recipe
     assert train.collect(CONTRACT.name, RUN, result)["version"] == collected["version"], "a retry changes nothing"
     (took,) = [r.body for r in registry.records(CONTRACT.name, "training")]
+    assert "progress" not in took
     assert (took["rows"], took["where"], took["instance"]) == (240, "sagemaker_spot", "ml.m5.large")
     with pytest.raises(MlopsError, match="of another run"):
         train.collect(CONTRACT.name, "rt-another", result)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import asdict, replace
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +19,7 @@ from mlops.manifest import Manifest
 from mlops.objects import dataset_manifest_key, part_prefix, recipe_key
 from mlops.registry.datasets import read_dataset
 from mlops.registry.entities import DatasetVersion, ModelVersion, Record
+from mlops.training.progress import MOST_LINES, Progress, Trace
 from mlops.training.service import Train
 from tests.fakes import Clock, MemoryLedger, MemoryObjects, MemoryRegistry
 from tests.unit.training import tables
@@ -134,6 +137,37 @@ def test_progress_is_kept_in_records(world: World) -> None:
     assert max(r.body["percent"] for r in kept) == 100
 
 
+def test_how_it_went_is_in_the_result_and_so_in_the_history(world: World) -> None:
+    moments = itertools.count()
+    service = replace(world.service(), clock=lambda: world.clock() + timedelta(seconds=next(moments)))
+    result = service.run(MODEL, "run-1")
+
+    lines = result["progress"]
+    stages = [line["stage"] for line in lines]
+    assert list(dict.fromkeys(stages)) == ["loading", "searching", "fitting", "exporting", "done"]
+    for key in ("after_seconds", "percent"):
+        assert [line[key] for line in lines] == sorted(line[key] for line in lines)
+    assert lines[-1]["after_seconds"] > lines[0]["after_seconds"]
+    best = world.artifacts.json(result["prefix"] + "training.json")["best"]["name"]
+    told = [line["best"] for line in lines]
+    assert (told[0], told[-1]) == (None, best)
+    assert stages.count("searching") == len(
+        {(line["best"], line["score"]) for line in lines if line["stage"] == "searching"}
+    )
+    assert lines[-1]["message"] == result["explanation"]
+    again = world.service().run(MODEL, "run-1")
+    assert [{**a, "after_seconds": 0} for a in again["progress"]] == [{**a, "after_seconds": 0} for a in lines]
+
+
+def test_a_trace_stays_small() -> None:
+    heard: list[Progress] = []
+    trace = Trace(heard.append, lambda: 0.0)
+    for i in range(3 * MOST_LINES):
+        trace(Progress("searching", 5, "a", "x", float(i // 2)))
+    assert (len(heard), len(trace.lines)) == (3 * MOST_LINES, MOST_LINES)
+    assert [line["score"] for line in trace.lines[:3]] == [0.0, 1.0, 2.0]
+
+
 def test_a_run_that_is_told_to_stop_keeps_its_best(world: World) -> None:
     world.registry.put_record(Record(MODEL, "stop", "run-1", "2026-03-02T12:00:00+00:00"))
     result = world.service().run(MODEL, "run-1")
@@ -149,6 +183,7 @@ def test_a_run_that_is_stopped_for_good_leaves_nothing_but_its_reason(world: Wor
     result = world.service().run(MODEL, "run-1")
     assert (result["status"], result["version"], result["prefix"]) == ("stopped", None, None)
     assert "wrong file" in result["explanation"]
+    assert [line["stage"] for line in result["progress"]] == ["loading"]
     assert not world.artifacts.versions
     (entry,) = world.ledger.entries()
     assert (entry.action, entry.outcome) == ("version.not_trained", "stopped")
