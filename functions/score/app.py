@@ -11,6 +11,7 @@ from mlops.aws.objects import S3Objects
 from mlops.aws.observe import observed
 from mlops.aws.registry import DynamoRegistry
 from mlops.aws.sources import LivePredict, S3Sources
+from mlops.scoring.captured import Captures
 from mlops.scoring.chunks import Chunks
 from mlops.scoring.run import Runs
 from mlops.scoring.tasks import Scoring
@@ -33,7 +34,8 @@ def service() -> Scoring:
         ledger=DynamoLedger(settings.table, settings.stack),
         clock=lambda: datetime.now(UTC),
     )
-    return Scoring(runs, Chunks(artifacts=artifacts, work=data, outputs=S3Objects))
+    captures = Captures(data, settings.pseudonym_key.encode()[:64])
+    return Scoring(runs, Chunks(artifacts=artifacts, work=data, outputs=S3Objects, captures=captures))
 
 
 @observed("score")

@@ -109,6 +109,14 @@ def capture_prefix(model: str, day: str = "", hour: str = "") -> str:
     return key
 
 
+def batch_captures(model: str) -> str:
+    """What stands for a model's name in :func:`capture_prefix` where predictions of batch scoring are captured.
+
+    No model's name begins so: what reads a model's live traffic does not see them.
+    """
+    return f"_scored/{model}"
+
+
 #: A folded hour's objects begin so; see :mod:`mlops.capture.folding`.
 FOLDED = "folded-"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -11,6 +12,8 @@ import pytest
 from local.demo import samples
 from mlops.aws import score_runs
 from mlops.aws.score_runs import Counts
+from mlops.capture import columns
+from mlops.objects import batch_captures
 from tests.e2e.conftest import Deployed
 from tests.e2e.models import MODEL, serving
 
@@ -49,14 +52,24 @@ def test_files_get_the_answers_of_the_api(deployed: Deployed, tmp_path: Path) ->
                 assert line["error"]["details"][0]["field"] == "mean radius"
             else:
                 assert line["probabilities"] == pytest.approx(answer["probabilities"], abs=1e-6)
+    captured = columns.read(bench.data, batch_captures(MODEL), now() - timedelta(hours=2), now())
+    ids = [identity for block in captured for identity in block.ids if block.champion == version]
+    told = [json.loads(line) for lines in files.values() for line in lines]
+    assert sorted(ids) == sorted(line["id"] for line in told if "id" in line)
+    assert len(ids) == 89
+
     entry = next(
         e for e in bench.ledger.entries(subject=f"model/{MODEL}/{version}") if e.id == f"score/{ended[0].name}"
     )
     assert (entry.action, entry.outcome) == ("score.finished", "partial")
 
 
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
 def _run(deployed: Deployed, source: str, number: int):
-    run_id = score_runs.start(deployed.bench, MODEL, source, actor="user:e2e", reason=f"run {number}")
+    run_id = score_runs.start(deployed.bench, MODEL, source, actor="user:e2e", reason=f"run {number}", capture=True)
     ended = deployed.bench.wait(run_id, "ScoreArn", seconds=120)
     assert ended.status == "SUCCEEDED", ended
     return ended

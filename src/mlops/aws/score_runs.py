@@ -86,7 +86,15 @@ def _digest(path: Path) -> str:
 
 
 def start(
-    bench: Workbench, model: str, source: str, *, actor: str, reason: str, output: str = "", version: str = ""
+    bench: Workbench,
+    model: str,
+    source: str,
+    *,
+    actor: str,
+    reason: str,
+    output: str = "",
+    version: str = "",
+    capture: bool = False,
 ) -> str:
     """Start a run; returns the name of its execution, which is the run's id.
 
@@ -106,7 +114,7 @@ def start(
         input=json.dumps(
             {
                 "model": model, "bucket": bucket, "prefix": prefix, "output": output, "version": version,
-                "actor": actor, "reason": reason,
+                "actor": actor, "reason": reason, "capture": capture,
             }
         ),
     )  # fmt: skip
@@ -145,6 +153,8 @@ def download(summary: Mapping[str, Any], folder: Path) -> list[Path]:
         if mark["version"] != summary["version"] or not mark["key"].startswith(prefix):
             continue
         path = folder / f"{mark['key'][prefix.rfind('/') + 1 :]}.predictions.jsonl"
+        if path in written:  # scored, and again to be captured: the same parts
+            continue
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             for part in mark["parts"]:

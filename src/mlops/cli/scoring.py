@@ -26,6 +26,9 @@ def score(
     model: Annotated[str, typer.Option(help="Model that scores.")],
     output: Annotated[str, typer.Option(help="s3://bucket/prefix for predictions; below scores/ if not given.")] = "",
     version: Annotated[str, typer.Option(help=f"Instead of the one that serves. {A_VERSION}")] = "",
+    capture: Annotated[
+        bool, typer.Option("--capture", help="Keep the predictions as captures, so that labels can judge them.")
+    ] = False,
     to: Annotated[Path | None, typer.Option(help="Also write the predictions to this folder.")] = None,
     reason: Annotated[str, typer.Option(help="Why; kept in the ledger.")] = "batch scoring",
     wait: Annotated[bool, typer.Option(help="Wait until all is scored.")] = True,
@@ -46,7 +49,9 @@ def score(
         with current.out.bytes_bar(f"uploading {path.name}", score_runs.size_of(path)) as advance:
             source = score_runs.send(bench, path, progress=advance)
     version = version_of(current, model, version).version if version else ""
-    run_id = score_runs.start(bench, model, source, actor=current.actor, reason=reason, output=output, version=version)
+    run_id = score_runs.start(
+        bench, model, source, actor=current.actor, reason=reason, output=output, version=version, capture=capture
+    )
     if not wait:
         current.out.result({"run_id": run_id, "source": source})
         current.out.say(f"started {run_id}; the same command again tells when all is scored")

@@ -98,8 +98,8 @@ class Capture:
         return known[1]
 
     def _rows(self, outcome: Outcome) -> list[dict[str, Any]]:
-        clean = self._rule(outcome)
-        entity = self._entity(outcome)
+        manifest = outcome.champion.model.manifest
+        clean, entity = self.clean(manifest), self.entity(manifest)
         nothing: list[Row] = [None] * len(outcome.champion.rows)
         challenger = outcome.challenger.rows if outcome.challenger else nothing
         answered = outcome.answered or ["champion"] * len(nothing)
@@ -118,21 +118,21 @@ class Capture:
             )
         ]
 
-    def _entity(self, outcome: Outcome) -> Callable[[Mapping[str, Any]], str | None]:
-        key = outcome.champion.model.manifest.key
+    def entity(self, manifest: Manifest) -> Callable[[Mapping[str, Any]], str | None]:
+        """How a record of this model names its entity; None for one without a whole key."""
+        key = manifest.key
         if not key or not self._key:
             return lambda record: None
         from mlops.inference.hashing import entity_name  # noqa: PLC0415 - only models with an entity key
 
-        def entity(record: Mapping[str, Any]) -> str | None:
+        def named(record: Mapping[str, Any]) -> str | None:
             values = [record.get(name) for name in key]
             return None if None in values else entity_name(self._key, values)
 
-        return entity
+        return named
 
-    def _rule(self, outcome: Outcome) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+    def clean(self, manifest: Manifest) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
         """How a record of this model becomes its captured features."""
-        manifest = outcome.champion.model.manifest
         names = [f.name for f in manifest.features]
         if all(f.pii == "none" for f in manifest.features):
             width = len(names)
@@ -147,14 +147,14 @@ class Capture:
         hashed = [f.name for f in manifest.features if f.pii == "pseudonymise"] if self._key else []
         from mlops.inference.hashing import pseudonym  # noqa: PLC0415 - only models with personal data
 
-        def clean(record: Mapping[str, Any]) -> Mapping[str, Any]:
+        def cleaned(record: Mapping[str, Any]) -> Mapping[str, Any]:
             result = {name: record.get(name) for name in plain}
             for name in hashed:
                 value = record.get(name)
                 result[name] = None if value is None else pseudonym(self._key, name, value)
             return result
 
-        return clean
+        return cleaned
 
 
 def _side(side: Side) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,7 +26,15 @@ from mlops.evaluation.slices import slices as groups_by_metric
 from mlops.features.columns import Columns
 from mlops.features.encoding import encode, width
 from mlops.manifest import Manifest
-from mlops.objects import ObjectInfo, ObjectStore, label_prefix, labelled_key, report_prefix, version_prefix
+from mlops.objects import (
+    ObjectInfo,
+    ObjectStore,
+    batch_captures,
+    label_prefix,
+    labelled_key,
+    report_prefix,
+    version_prefix,
+)
 from mlops.quality import labelled, report, slices
 from mlops.quality.calibration import calibrate
 from mlops.quality.estimate import (
@@ -181,7 +190,8 @@ class QualityCheck:
         self, contract: Contract, version: _Version, labels: Labels, check_id: str, start: datetime, end: datetime
     ) -> Outcome:
         policy, metric, task, manifest = contract.quality, version.metric, version.task, version.manifest
-        blocks = self.reader(self.data, contract.name, start, end)
+        names = (contract.name, batch_captures(contract.name))
+        blocks = chain.from_iterable(self.reader(self.data, name, start, end) for name in names)
         joined = join(manifest.features, blocks, labels, manifest.version, classes=task.classes)
         findings = Findings(notes=label_notes(joined))
         reference = None

@@ -16,8 +16,9 @@ from mlops.errors import MlopsError
 from mlops.inference.answers import prediction
 from mlops.inference.errors import FIELD_ERRORS
 from mlops.inference.models import Model, load_model
-from mlops.inference.scoring import finite_rows
+from mlops.inference.scoring import Row, finite_rows
 from mlops.objects import ObjectStore, version_prefix
+from mlops.scoring.captured import Captures, ChunkCapture
 from mlops.scoring.entities import Run, SourceObject
 
 #: Records parsed and scored at once.
@@ -36,12 +37,21 @@ class Chunks:
     artifacts : where the versions are.
     work : the bucket with the chunks.
     outputs : gives the store of a bucket that takes predictions.
+    captures : keeps predictions of runs that ask for it.
     """
 
-    def __init__(self, *, artifacts: ObjectStore, work: ObjectStore, outputs: Callable[[str], ObjectStore]) -> None:
+    def __init__(
+        self,
+        *,
+        artifacts: ObjectStore,
+        work: ObjectStore,
+        outputs: Callable[[str], ObjectStore],
+        captures: Captures,
+    ) -> None:
         self.artifacts = artifacts
         self.work = work
         self.outputs = outputs
+        self.captures = captures
         self._loaded: tuple[str, str, Model] | None = None
 
     def score(self, run: Run, source: SourceObject, chunk: int) -> dict[str, int]:
@@ -49,10 +59,13 @@ class Chunks:
         model = self._model(run.model, run.version)
         rows = errors = 0
         written: list[bytes] = []
-        for line, is_error in predictions(model, _read(self.work.get(run.chunk_key(source, chunk)))):
+        capture = self.captures.begin(run, source, model.manifest) if run.capture else None
+        for line, is_error in predictions(model, _read(self.work.get(run.chunk_key(source, chunk))), capture):
             written.append(line)
             rows, errors = rows + 1, errors + is_error
         body = gzip.compress(b"".join(line + b"\n" for line in written), compresslevel=5, mtime=0)
+        if capture is not None:
+            self.captures.end(run, source, chunk, capture)
         key = run.part_key(source, chunk)
         self.outputs(run.output_bucket).put(key, body, content_type="application/gzip")
         return {"rows": rows, "errors": errors}
@@ -93,35 +106,43 @@ def _read(body: bytes) -> Iterator[Line]:
         yield orjson.loads(line)
 
 
-def predictions(model: Model, lines: Iterator[Line]) -> Iterator[tuple[bytes, bool]]:
-    """The output line of every line, in order, and whether it tells an error instead of a prediction."""
+def predictions(
+    model: Model, lines: Iterator[Line], capture: ChunkCapture | None = None
+) -> Iterator[tuple[bytes, bool]]:
+    """The output line of every line, in order, and whether it tells an error instead of a prediction.
+
+    ``capture`` takes every prediction and gives its ``id``.
+    """
     while block := list(islice(lines, BLOCK)):
         answers = _answers(model, [line["record"] for line in block if "record" in line])
         for line in block:
+            name = None
             if "record" in line:
-                answer = next(answers)
+                answer, scores = next(answers)
+                if capture is not None and scores is not None:
+                    name = capture.take(line["row"], line["record"], scores)
                 key = {name: line["record"][name] for name in model.parser.key if name in line["record"]}
             else:
                 answer, key = _error(line["problems"]), line.get("key", {})
-            head = {"row": line["row"], **({"key": key} if key else {})}
+            head = {"row": line["row"], **({"id": name} if name else {}), **({"key": key} if key else {})}
             yield orjson.dumps({**head, **answer}), "error" in answer
 
 
-def _answers(model: Model, records: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """A prediction or an error for every record."""
+def _answers(model: Model, records: Sequence[Mapping[str, Any]]) -> Iterator[tuple[dict[str, Any], Row]]:
+    """A prediction with its scores, or an error without, for every record."""
     batch = model.parser.parse(records)
     scores = iter(finite_rows(model, batch.matrix)[0] if len(batch.matrix) else ())
     accepted = set(range(len(records)) if batch.accepted is None else batch.accepted)
     for position, record in enumerate(records):
         if position not in accepted:
             # The batch keeps the details of its first problems alone.
-            yield _error(model.parser.careful([record]).problems)
+            yield _error(model.parser.careful([record]).problems), None
             continue
         row = next(scores)
         if row is None:
-            yield _error([{"field": None, "code": "model_failed", "message": FIELD_ERRORS["model_failed"]}])
+            yield _error([{"field": None, "code": "model_failed", "message": FIELD_ERRORS["model_failed"]}]), None
         else:
-            yield prediction(model, row)
+            yield prediction(model, row), row
 
 
 def _error(problems: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

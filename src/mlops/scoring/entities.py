@@ -11,6 +11,8 @@ from mlops.objects import score_work_prefix
 
 #: Part of every object's identity: another form of the output is scored anew.
 SCHEMA = "mlops.scores.v1"
+#: Ends the identity in marks of objects whose predictions were captured.
+CAPTURED = "-captured"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Run:
     output_bucket, output : where predictions go; ``output`` ends with a slash.
     file : the contract's section ``file``, as JSON.
     skipped, skipped_rows, skipped_errors : objects that an earlier run has scored, and what it found.
+    capture : whether predictions are kept for labels to judge, see :mod:`mlops.scoring.captured`.
     """
 
     run_id: str
@@ -74,11 +77,13 @@ class Run:
     skipped_rows: int = 0
     skipped_errors: int = 0
     started_at: str = ""
+    capture: bool = False
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Run:
         """From the JSON form; fields of other tasks are left out."""
-        return cls(**{name: data[name] for name in cls.__dataclass_fields__})
+        # A run that began before ``capture`` came goes on after it.
+        return cls(**{name: data[name] for name in cls.__dataclass_fields__ if name != "capture" or name in data})
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -106,7 +111,12 @@ class Run:
 
     def mark_key(self, source: SourceObject, rows: int, errors: int) -> str:
         """The counts stand in the name, so that a listing adds them up."""
-        return f"{self.marks()}{self.identity(source)}.{rows}.{errors}.json"
+        return f"{self.marks()}{self.identity(source)}{CAPTURED if self.capture else ''}.{rows}.{errors}.json"
+
+    def mark_of(self, source: SourceObject, marks: Mapping[str, Mark]) -> Mark | None:
+        """The mark, by identity, that makes scoring an object again needless; to capture, only one that did."""
+        identity = self.identity(source)
+        return marks.get(identity + CAPTURED) or (None if self.capture else marks.get(identity))
 
     def failed_prefix(self) -> str:
         """Why objects of this run could not be scored, one small object each."""

@@ -71,8 +71,8 @@ class Runs:
     def plan(self, request: Mapping[str, Any]) -> Result:
         """Pin the version, list the objects, leave out those that are scored already.
 
-        ``request``: ``{run_id, model, bucket, prefix, output?, version?, actor?, reason?}``; without a bucket that of
-        the stack; ``output`` as ``s3://bucket/prefix``.
+        ``request``: ``{run_id, model, bucket, prefix, output?, version?, capture?, actor?, reason?}``; without a bucket
+        that of the stack; ``output`` as ``s3://bucket/prefix``; ``capture`` true to have labels judge the predictions.
 
         Returns
         -------
@@ -91,7 +91,7 @@ class Runs:
             own = run.bucket == run.output_bucket and source.key.startswith(run.output)
             if not name or name[0] in "._" or own:
                 ignored += 1
-            elif (mark := done.get(run.identity(source))) is not None:
+            elif (mark := run.mark_of(source, done)) is not None:
                 skipped, rows, errors = skipped + 1, rows + mark.rows, errors + mark.errors
             else:
                 items.append(source)
@@ -124,6 +124,9 @@ class Runs:
         bucket = str(request.get("bucket") or self.data_bucket)
         prefix = str(request.get("prefix") or "")
         self._may("read", bucket, prefix, SOURCES)
+        capture = request.get("capture", False)
+        if not isinstance(capture, bool):
+            raise _RefusedError(f"capture must be true or false, not {str(capture)[:50]!r}")
         output_bucket, output = self._output(request, model, bucket, prefix)
         self._may("write to", output_bucket, output, OUTPUTS)
         return Run(
@@ -138,6 +141,7 @@ class Runs:
             actor=str(request.get("actor") or ACTOR),
             reason=str(request.get("reason") or "batch scoring"),
             started_at=self.clock().astimezone(UTC).isoformat(),
+            capture=capture,
         )
 
     def _version(self, model: str, asked: object) -> str:
@@ -193,7 +197,7 @@ class Runs:
         items = self.data.get(run.items_key()).splitlines() if run.objects else []
         sources = [SourceObject(**json.loads(line)) for line in items]
         marks = {mark.identity: mark for mark in self._marks(run)}
-        scored = [marks[i] for i in map(run.identity, sources) if i in marks]
+        scored = [mark for source in sources if (mark := run.mark_of(source, marks)) is not None]
         failed = len(sources) - len(scored)
         store = self.outputs(run.output_bucket)
         failures: list[Any] = []
@@ -218,6 +222,7 @@ class Runs:
             },
             "rows": {"scored": rows - errors, "errors": errors},
             "skipped_rows": {"scored": run.skipped_rows - run.skipped_errors, "errors": run.skipped_errors},
+            "captured": run.capture,
             "failures": failures,
             "started_at": run.started_at,
             "finished_at": self.clock().astimezone(UTC).isoformat(),

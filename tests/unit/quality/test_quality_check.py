@@ -73,7 +73,8 @@ class World:
         self.lines: list[CaptureLine] = []
         self.check = QualityCheck(
             data=self.data, artifacts=self.artifacts, registry=self.registry, ledger=self.ledger, events=self.events,
-            hashed=lambda values: "", clock=Clock(UNTIL), capture_days=90, reader=lambda *_: blocks(self.lines),
+            hashed=lambda values: "", clock=Clock(UNTIL), capture_days=90,
+            reader=lambda _, name, *__: blocks(self.lines if name == "m" else []),
         )  # fmt: skip
 
     def records(self, n: int, shift: float = 0.0) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from mlops.contract import Contract
 from mlops.errors import ConflictError, NotFoundError
 from mlops.features.spec import Feature
 from mlops.manifest import Manifest
+from mlops.scoring.captured import Captures
 from mlops.scoring.chunks import Chunks
 from mlops.scoring.entities import Run, SourceObject
 from mlops.scoring.preparing import Prepare
@@ -23,6 +24,7 @@ from tests.fakes import Clock, MemoryLedger, MemoryObjects, MemoryRegistry
 from tests.unit.inference.small_models import put_version
 
 BUCKET = "data-bucket"
+PSEUDONYM = b"k" * 32
 
 
 @dataclass
@@ -66,7 +68,8 @@ class World:
         self.data, self.artifacts, self.other = MemoryObjects(), MemoryObjects(), MemoryObjects()
         stores = {BUCKET: self.data, "theirs": self.other}
         self.sources, self.live = Buckets(stores), Live({manifest.model: manifest.version})
-        self.registry, self.ledger = MemoryRegistry(Clock()), MemoryLedger(Clock())
+        self.clock = Clock()
+        self.registry, self.ledger = MemoryRegistry(self.clock), MemoryLedger(self.clock)
         self.manifest = manifest
         self.add(tmp_path, manifest)
         target = {"name": manifest.target, "classes": list(manifest.classes), "positive": manifest.positive}
@@ -81,9 +84,14 @@ class World:
         )  # fmt: skip
         runs = Runs(
             data=self.data, data_bucket=BUCKET, score_bucket="theirs", sources=self.sources, outputs=stores.__getitem__,
-            serving=self.live, registry=self.registry, ledger=self.ledger, clock=Clock(),
+            serving=self.live, registry=self.registry, ledger=self.ledger, clock=self.clock,
         )  # fmt: skip
-        chunks = Chunks(artifacts=self.artifacts, work=self.data, outputs=stores.__getitem__)
+        chunks = Chunks(
+            artifacts=self.artifacts,
+            work=self.data,
+            outputs=stores.__getitem__,
+            captures=Captures(self.data, PSEUDONYM),
+        )
         self.scoring = Scoring(runs, chunks)
         self.prepare = Prepare(
             sources=self.sources, artifacts=self.artifacts, work=self.data, outputs=stores.__getitem__

@@ -210,6 +210,7 @@ def test_lost_rows_are_a_fault(tumour: World) -> None:
         ({"bucket": "elsewhere"}, "may not read s3://elsewhere/"),
         ({"output": f"s3://{BUCKET}/reports/"}, "may not write to"),
         ({"output": "somewhere"}, "the output must be s3://bucket/prefix"),
+        ({"capture": "yes"}, "capture must be true or false, not 'yes'"),
     ],
 )
 def test_what_it_may_not_do_is_refused_with_the_reason(tumour: World, request_: dict[str, Any], words: str) -> None:
