@@ -66,7 +66,10 @@ def labels(
     key = f"{label_prefix(model)}{hashlib.sha256(body).hexdigest()[:32]}.jsonl.gz"
     is_new = current.workbench.data.put(key, body, content_type="application/gzip", if_absent=True)
     current.out.result({"model": model, "rows": rows, "key": key, "new": is_new})
-    current.out.say(f"{rows} labels {'sent' if is_new else 'were sent before'}: {key}\nnext: mlops quality {model}")
+    said = (
+        "sent" if is_new else "were sent before, and are not sent again: where a later file says otherwise, it counts"
+    )
+    current.out.say(f"{rows} labels {said}: {key}\nnext: mlops quality {model}")
 
 
 def _contract(current: Any, model: str) -> Any:

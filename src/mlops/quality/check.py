@@ -149,7 +149,10 @@ class QualityCheck:
     def _labels(self, contract: Contract, files: Sequence[ObjectInfo]) -> Labels:
         labels = Labels()
         for info in files:
+            before = labels.rows - sum(labels.invalid.values())
             labels.add(parse(self.data.get(info.key)), contract, datetime.fromisoformat(info.modified), self.hashed)
+            if labels.rows - sum(labels.invalid.values()) == before:
+                labels.useless.append(info.key)
         return labels
 
     def _known(self, model: str, check_id: str) -> Outcome | None:
@@ -193,7 +196,7 @@ class QualityCheck:
         names = (contract.name, batch_captures(contract.name))
         blocks = chain.from_iterable(self.reader(self.data, name, start, end) for name in names)
         joined = join(manifest.features, blocks, labels, manifest.version, classes=task.classes)
-        findings = Findings(notes=label_notes(joined))
+        findings = Findings(notes=label_notes(joined, contract))
         reference = None
         if version.holdout is not None and len(version.holdout):
             findings.reference = compute_all(version.holdout.actual, version.holdout.scores, task)

@@ -49,6 +49,7 @@ class Labels:
     rows : labels read, good or not.
     repeated, conflicting : inference ids that came again with the same, and with another value.
     invalid : reason -> rows that are no label.
+    useless : keys of files without a single label.
     """
 
     by_id: dict[str, Label] = field(default_factory=dict)
@@ -57,6 +58,7 @@ class Labels:
     repeated: int = 0
     conflicting: int = 0
     invalid: dict[str, int] = field(default_factory=dict)
+    useless: list[str] = field(default_factory=list)
 
     @property
     def usable(self) -> int:

@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mlops.contract import Contract
 from mlops.evaluation import fairness
 from mlops.evaluation.metrics import Metric
 from mlops.evaluation.slices import Slice
 from mlops.quality import slices
 from mlops.quality.joining import Joined
+from mlops.quality.labels import INFERENCE_ID
+
+#: Label files without a label that a report names.
+FILES_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,7 @@ def _explained(outcome: Outcome, metric: Metric, status: str, least: int, findin
     return "; ".join(said) + "."
 
 
-def label_notes(joined: Joined) -> list[str]:
+def label_notes(joined: Joined, contract: Contract) -> list[str]:
     """What the reader should know of labels and of what was looked at."""
     labels, notes = joined.labels, []
     unknown = labels.usable - joined.matched
@@ -158,6 +163,14 @@ def label_notes(joined: Joined) -> list[str]:
         notes.append(f"{labels.conflicting} labels came again with another value; the last one counts")
     for reason, rows in sorted(labels.invalid.items()):
         notes.append(f"{rows} rows of label files were left out: {_INVALID[reason]}")
+    for key in labels.useless[:FILES_NAMED]:
+        by = " or ".join(filter(None, [INFERENCE_ID, " and ".join(contract.key)]))
+        notes.append(
+            f"{key} holds no label that can be used: it should be CSV with a header, or JSON Lines, with "
+            f"'{contract.target.name}' and {by}, plain or gzip"
+        )
+    if len(labels.useless) > FILES_NAMED:
+        notes.append(f"{len(labels.useless) - FILES_NAMED} more label files hold none that can be used")
     if joined.seen > len(joined.predictions):
         notes.append(
             f"{len(joined.predictions)} of {joined.seen} predictions were looked at, chosen by a hash of the id"

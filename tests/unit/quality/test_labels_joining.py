@@ -81,6 +81,14 @@ def test_an_entity_s_label_belongs_to_its_last_prediction_not_after_it() -> None
     assert actual(read(f"who,y,time\na,yes,{early}\nb,yes,{at}\n"), lines) == {}
 
 
+def test_a_corrected_label_of_an_entity_counts_once_and_its_repetition_is_told() -> None:
+    at = (START + timedelta(minutes=30)).isoformat()
+    first, again, corrected = (f"who,y,time\na,{y},{at}\n" for y in ("yes", "yes", "no"))
+    labels = read(first, again, corrected)
+    assert (labels.usable, labels.repeated, labels.conflicting) == (1, 1, 1)
+    assert actual(labels, [line(1, who="a")]) == {1.0: 0}
+
+
 def test_several_labels_of_one_entity_find_their_own_predictions() -> None:
     lines = [line(1, who="a", minutes=0), line(2, who="a", minutes=60)]
     first, second, third = ((START + timedelta(minutes=m)).isoformat() for m in (30, 70, 80))

@@ -219,6 +219,19 @@ def test_the_page_draws_windows_over_time_with_their_intervals(world: Callable[.
     assert "2026-02-23" in page
 
 
+def test_files_without_a_label_are_named_with_what_they_should_hold(world: Callable[..., World]) -> None:
+    found = world()
+    found.label(found.truth(found.traffic(200)))
+    for name, body in (("damaged.gz", b"\x1f\x8b.."), ("empty", b""), ("other.csv", b"inference_id,z\nid-1,yes\n")):
+        found.data.put(f"labels/m/{name}", body)
+    found.data.put("labels/m/strangers.jsonl", b'{"inference_id": "never-seen", "y": "yes"}\n')
+    notes = found.report(found.run())["notes"]
+    named = [note for note in notes if "holds no label" in note]
+    assert [note.split()[0] for note in named] == ["labels/m/damaged.gz", "labels/m/empty", "labels/m/other.csv"]
+    assert all("with 'y' and inference_id or who" in note for note in named)
+    assert "1 labels belong to no prediction of this version in this window" in notes
+
+
 def test_few_rows_say_so(world: Callable[..., World]) -> None:
     found = world()
     assert found.run()["status"] == "insufficient"
