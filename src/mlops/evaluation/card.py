@@ -25,8 +25,16 @@ from mlops.report.markup import Markup
 
 #: Limits of the schema.
 TEXT, LONG_TEXT, VALUE_TEXT, NAME, POINTS, MOST_METRICS = 1024, 2048, 63, 63, 20, 50
+MOST_PARAMETERS = 100
 
 _NOT_SAID = "not said in the contract"
+
+#: What the page calls fields of the lineage.
+_WORDS = {
+    "dataset_version": "data set", "contract_digest": "contract (SHA-256)", "onnx_sha256": "model.onnx (SHA-256)",
+    "lock": "lock file (SHA-256)", "duration_seconds": "seconds of training", "list_usd": "US dollars (list price)",
+    "created_at": "created", "where": "trained by",
+}  # fmt: skip
 
 
 def to_json(contract: Contract, manifest: Manifest, evaluation: Evaluation) -> dict[str, Any]:
@@ -63,6 +71,7 @@ def to_json(contract: Contract, manifest: Manifest, evaluation: Evaluation) -> d
         "training_job_details": {
             "training_datasets": [f"dataset {lineage.get('dataset_version')}"],
             "user_provided_training_metrics": _training_metrics(manifest),
+            **_hyper_parameters(manifest),
         },
     }
     information = {
@@ -89,13 +98,14 @@ def render(contract: Contract, manifest: Manifest, evaluation: Evaluation, *, ti
         ("purpose", said.purpose),
         ("intended uses", said.intended_uses),
         ("what affects it", said.factors),
-        ("risk", f"{said.risk_rating}. {said.risk_explanation}".strip(". ")),
+        ("risk", f"{said.risk_rating}. {said.risk_explanation}" if said.risk_explanation else said.risk_rating),
         ("ethical considerations", said.ethical_considerations),
         ("caveats", said.caveats),
     ]
+    made_from = [(_WORDS.get(n, n.replace("_", " ")), value) for n, value in _details(contract, manifest).items()]
     sections: list[Markup] = [
         html.section("What it is for", html.definitions([(name, value or _NOT_SAID) for name, value in uses])),
-        html.section("What it was made from", html.definitions([*_details(contract, manifest).items()])),
+        html.section("What it was made from", html.definitions(made_from)),
     ]
     importance = lineage.get("importance") or {}
     if importance:
@@ -156,6 +166,13 @@ def _details(contract: Contract, manifest: Manifest) -> dict[str, str]:
     found = {name: lineage[name] for name in names if lineage.get(name) not in (None, "", {})}
     found |= {"onnx_sha256": manifest.onnx_sha256, "created_at": manifest.created_at, "task": contract.task}
     return {name: _cut(_plain(value), TEXT) for name, value in found.items() if value not in (None, "")}
+
+
+def _hyper_parameters(manifest: Manifest) -> dict[str, Any]:
+    """The estimator's parameters, which the schema takes as texts; nothing where lineage has none."""
+    known = manifest.lineage.get("parameters") or {}
+    listed = [{"name": _cut(str(n), 255), "value": _cut(_plain(v), 255)} for n, v in known.items() if _plain(v)]
+    return {"user_provided_hyper_parameters": listed[:MOST_PARAMETERS]} if listed else {}
 
 
 def _evaluation(evaluation: Evaluation) -> dict[str, Any]:

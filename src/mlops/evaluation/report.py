@@ -88,8 +88,9 @@ def _checks(evaluation: Evaluation) -> Markup:
     rows: list[list[Any]] = []
     for check in evaluation.checks:
         word = "reported" if check.effect == "report" else "passed" if check.passed else _FAILED[check.effect]
-        rows.append([check.name.replace("_", " "), html.badge(word), check.message])
-    return html.table(["check", "result", "what was found"], rows)
+        name = check.name.replace("_", " ").replace(":", ": ")
+        rows.append([name, html.badge(word), check.message])
+    return html.table(["check", "result", "what was found"], rows, stacked=True)
 
 
 def _metrics(evaluation: Evaluation) -> Markup:

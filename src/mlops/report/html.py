@@ -88,6 +88,7 @@ def table(
     rows: Sequence[Sequence[object]],
     *,
     numeric: Sequence[int] | None = None,
+    stacked: bool = False,
     caption: object = "",
     empty: object = "Nothing to show.",
 ) -> Markup:
@@ -98,6 +99,7 @@ def table(
     headers : column titles.
     rows : cells: text, numbers, ``None`` (a dash) or markup such as a :func:`badge`.
     numeric : positions of columns that are aligned right; by default those whose cells are all numbers.
+    stacked : on a phone the last column, which holds sentences, goes below the others instead of out of the window.
     empty : said instead of a table without rows.
     """
     if not rows:
@@ -112,7 +114,7 @@ def table(
 
     head = "".join(cell("th", i, h, ' scope="col"') for i, h in enumerate(headers))
     body = "".join(f"<tr>{''.join(cell('td', i, v) for i, v in enumerate(row))}</tr>" for row in rows)
-    wide = ' class="wide"' if len(headers) > 6 else ""
+    wide = ' class="stack"' if stacked else ' class="wide"' if len(headers) > 6 else ""
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
     # What scrolls by keyboard has a name for those who do not see it.
     name = caption or ", ".join(str(h) for h in headers if h)

@@ -65,6 +65,9 @@ a{color:var(--a)}
 textarea,button{font:inherit;color:inherit;background:var(--card);border:1px solid var(--line);border-radius:.4rem;
 padding:.5rem .8rem} textarea{width:100%;max-width:46rem} button{cursor:pointer;font-weight:600}
 @media (max-width:34rem){main,footer{padding:.9rem} h1{font-size:1.4rem} dl{grid-template-columns:1fr}
-dd{margin-bottom:.4rem} svg text{font-size:15px} figure{padding:.5rem}}
+dd{margin-bottom:.4rem} svg text{font-size:15px} figure{padding:.5rem}
+.stack thead{display:none} .stack tr{display:grid;grid-template-columns:1fr auto;gap:.1rem .75rem;padding:.5rem 0;
+border-bottom:1px solid var(--line)} .stack td{border:0;padding:0;overflow-wrap:anywhere}
+.stack td:first-child{font-weight:600} .stack td:last-child{grid-column:1/-1}}
 @media print{:root{color-scheme:light} body{background:#fff} figure,.card{break-inside:avoid} .scroll{overflow:visible}}
 """

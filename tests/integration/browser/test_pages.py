@@ -94,6 +94,12 @@ def evaluation() -> str:
     return page
 
 
+def model_card() -> str:
+    from tests.unit.evaluation.test_model_card import judged
+
+    return judged("binary")[1]
+
+
 def release() -> str:
     from dataclasses import replace
 
@@ -150,7 +156,8 @@ def newest(objects: MemoryObjects, prefix: str) -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
-    "ingest": ingest, "drift": drift, "quality": quality, "evaluation": evaluation, "release": release, "cost": cost,
+    "ingest": ingest, "drift": drift, "quality": quality, "evaluation": evaluation,
+    "model card": model_card, "release": release, "cost": cost,
     "cost estimate": cost_estimate, "tuning": tuning, "drift history": drift_history,
 }  # fmt: skip
 
@@ -168,6 +175,18 @@ def test_a_report_opens_anywhere(kind, tab, tmp_path):
         assert seen.requests == [path.as_uri()], "a report is one file"
         assert seen.overflowing == []
         assert seen.width <= width
+
+
+def test_what_the_gates_found_is_read_without_scrolling_sideways(tab, tmp_path):
+    path = tmp_path / "card.html"
+    path.write_text(model_card(), encoding="utf-8")
+    places = "[...document.querySelectorAll('table.stack td')].map(cell => cell.getBoundingClientRect())"
+    for width, columns in ((PHONE, False), (DESK, True)):
+        tab.show(path.as_uri(), width)
+        assert tab.run(f"Math.max(...{places}.map(place => place.right))") <= width
+        first, last = tab.run(f"{places}.slice(0, 3).map(place => [place.left, place.top, place.width])")[::2]
+        assert (first[1] == last[1]) is columns, "on a phone the sentence stands below"
+        assert last[2] > width / 2
 
 
 def test_figures_are_drawn(tab, tmp_path):

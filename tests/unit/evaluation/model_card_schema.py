@@ -1,8 +1,12 @@
 """The schema of SageMaker's model cards, by its fields and limits.
 
 Written from "Model card JSON schema" (``SageMakerModelCardSchema`` 0.1.0, draft 7) of the Amazon SageMaker Developer
-Guide, https://docs.aws.amazon.com/sagemaker/latest/dg/model-cards.html#model-cards-json-schema. One difference: it
-writes ``objective_function`` without the word ``properties``, so that its schema checks nothing there; here it does.
+Guide, https://docs.aws.amazon.com/sagemaker/latest/dg/model-cards.html#model-cards-json-schema. Two
+differences, both stricter here: it writes ``objective_function`` without the word ``properties``, so that its schema
+checks nothing there, and its limits of lists are in places where JSON Schema does not look (``maxItems`` inside
+``items``) or not of draft 7 (``maxContains`` alone). The fields of training and evaluation, hyperparameters and
+``business_details`` among them, were compared with those of the model package's card,
+https://docs.aws.amazon.com/sagemaker/latest/dg/model-registry-details.html#model-card-schema.
 """
 
 from __future__ import annotations
@@ -26,6 +30,8 @@ AXIS, NAME = text(63), {"type": "string", "pattern": "^.{1,255}$"}
 NUMBER = {"type": "number"}
 IMAGES = fields(container_image=items(text(1024)))
 TRAINING_METRIC = fields(("name", "value"), name=NAME, notes=text(1024), value=NUMBER)
+
+PARAMETER = fields(("name", "value"), name=NAME, value=NAME)
 
 
 def metric(kinds: list[str], value: dict[str, Any], x: dict[str, Any], y: dict[str, Any]) -> dict[str, Any]:
@@ -56,6 +62,9 @@ SCHEMA = {
             purpose_of_model=text(2048), intended_uses=text(2048), factors_affecting_model_efficiency=text(2048),
             risk_rating={"enum": ["High", "Medium", "Low", "Unknown"]}, explanations_for_risk_rating=text(2048),
         ),
+        business_details=fields(
+            business_problem=text(2048), business_stakeholders=text(2048), line_of_business=text(2048)
+        ),
         training_details=fields(
             objective_function=fields(
                 function=fields(function={"enum": ["Maximize", "Minimize"]}, facet=text(63), condition=text(63)),
@@ -66,6 +75,8 @@ SCHEMA = {
                 training_arn=text(1024), training_datasets=items(text(1024), maxItems=15),
                 training_environment=IMAGES, training_metrics=items(TRAINING_METRIC, maxItems=50),
                 user_provided_training_metrics=items(TRAINING_METRIC, maxItems=50),
+                hyper_parameters=items(PARAMETER, maxItems=100),
+                user_provided_hyper_parameters=items(PARAMETER, maxItems=100),
             ),
         ),
         evaluation_details=items(

@@ -68,6 +68,8 @@ def test_a_card_says_what_was_found_and_what_people_said() -> None:
     assert overview["algorithm_type"] == "LogisticRegression"
     assert (uses["purpose_of_model"], uses["risk_rating"]) == ("Decide whom to call.", "Medium")
     assert card["training_details"]["objective_function"]["function"]["function"] == "Maximize"
+    parameters = card["training_details"]["training_job_details"]["user_provided_hyper_parameters"]
+    assert [p["name"] for p in parameters] == ["C"]
     auc = metrics(card, "metrics")["roc_auc"]
     assert auc["value"] > 0.9
     assert auc["notes"].startswith("95% interval")
@@ -77,9 +79,20 @@ def test_a_card_says_what_was_found_and_what_people_said() -> None:
     details = card["additional_information"]["custom_details"]
     assert details["dataset_version"] == "d1"
     assert {"contract_digest", "seed", "parameters", "libraries", "onnx_sha256"} <= details.keys()
-    for words in ("risk team", "Decide whom to call.", "What it looks at", "Slices", "Checks", "<svg"):
+    for words in (
+        "Medium. Calls cost money.",
+        "data set",
+        "model.onnx (SHA-256)",
+        "risk team",
+        "Decide whom to call.",
+        "What it looks at",
+        "Slices",
+        "Checks",
+        "<svg",
+    ):
         assert words in page
     assert "<script" not in page
+    assert "dataset_version" not in page
 
 
 def test_nothing_is_made_up_where_the_contract_is_silent() -> None:

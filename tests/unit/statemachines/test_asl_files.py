@@ -264,3 +264,9 @@ def test_files_of_one_upload_end_in_every_case_and_its_parts_must_all_be_there()
         "{% $states.input.ingest.status in ['accepted', 'partial'] %}": "StartPipeline",
     }
     assert {"Condition": "{% $run.kind = 'bulk' %}", "Next": "DriftCheck"} in states("pipeline")["Kind"]["Choices"]
+
+
+@pytest.mark.parametrize("state", ["Train", "CollectTraining"])
+def test_what_a_training_answers_stays_whole_in_the_history(state: str) -> None:
+    """How it went is in the function's answer; an ``Output`` would cut it away."""
+    assert "Output" not in states("pipeline")[state]
