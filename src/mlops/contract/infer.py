@@ -15,13 +15,14 @@ from typing import Literal
 
 import polars as pl
 
-from mlops.contract.infer_column import Guess, distinct_count, guess
+from mlops.contract.infer_column import Guess, guess
+from mlops.contract.infer_rows import StoredRows
 from mlops.contract.model import Checks, Contract, FileFormat, Target, Task
 from mlops.contract.source import check
 from mlops.data import parsing
 from mlops.data.csv_dialect import header_below
 from mlops.data.outcome import UnreadableError
-from mlops.data.reading import PROBLEM, ROW, Table, open_table, read_through
+from mlops.data.reading import Table, open_table, read_through
 from mlops.errors import ContractError
 from mlops.features.spec import Feature
 
@@ -102,22 +103,35 @@ def infer(
         try:
             table = open_table(path, fmt, MAX_BYTES, Path(folder), guess_encoding=True, suspect=True)
             _check_columns(path.name, table, (target, *(key or ()), *([timestamp] if timestamp else []), *attributes))
-            frame = read_through(table, _whole)
+            rows = read_through(table, lambda t: StoredRows(t, Path(folder) / "rows"))
         except UnreadableError as error:
             raise ContractError(f"{path.name}: {error.rejection.message}", code=error.rejection.code) from error
-    broken = int(frame[PROBLEM].is_not_null().sum())
-    frame = frame.filter(pl.col(PROBLEM).is_null()).select(table.names)
-    if frame.is_empty():
+        return _inferred(path, table, rows, fmt, target, name, task, key, timestamp, attributes)
+
+
+def _inferred(
+    path: Path,
+    table: Table,
+    rows: StoredRows,
+    fmt: FileFormat,
+    target: str,
+    name: str | None,
+    task: Task | None,
+    key: tuple[str, ...] | None,
+    timestamp: str | None,
+    attributes: Sequence[str],
+) -> Inferred:
+    if not rows.height:
         raise ContractError(f"{path.name}: has no rows to infer a contract from")
     remarks = [*table.notes]
-    if broken:
-        remarks.append(f"{broken} lines are no rows (see ingestion's report) and were not looked at")
-    total = _total(frame)
+    if rows.broken:
+        remarks.append(f"{rows.broken} lines are no rows (see ingestion's report) and were not looked at")
+    total = _total(rows.last)
     if total:
         remarks.append(f"the last row looks like a total ('{total}'), which is no case of its own: leave it out")
-    fmt, decimal = _format(table, fmt, frame, remarks)
-    chosen, aim = _target(frame[target], task, fmt.missing, decimal, remarks)
-    guesses = {column: guess(frame[column], fmt.missing, decimal) for column in table.names if column != target}
+    fmt, decimal = _format(table, fmt, rows, remarks)
+    chosen, aim = _target(rows.column(target), task, fmt.missing, decimal, remarks)
+    guesses = {column: guess(rows.column(column), fmt.missing, decimal) for column in table.names if column != target}
     judged_by = tuple(_attribute(path.name, column, guesses.get(column)) for column in dict.fromkeys(attributes))
     others = {c: g for c, g in guesses.items() if c not in attributes}
     keys, timestamp = _roles(others, key, timestamp)
@@ -133,7 +147,7 @@ def infer(
         ignore=tuple(c for c, g in used.items() if not g.feature),
         file=fmt,
     )
-    contract = replace(contract, checks=_duplicates(frame, contract, remarks))
+    contract = replace(contract, checks=_duplicates(rows, contract, remarks))
     if not contract.features:
         why = "; ".join(f"'{c}' is {g.note}" if g.role != "feature" else c for c, g in guesses.items() if g.note)
         raise ContractError(f"{path.name}: no column beside '{target}' can serve as a feature: {why}")
@@ -147,19 +161,12 @@ def infer(
     settled = {*(key or ()), *attributes}  # what was told needs no remark
     columns = {c: g.note for c, g in guesses.items() if g.note and c not in settled}
     remarks += [f"{column}: {note}" for column, note in columns.items()]
-    return Inferred(contract, tuple(remarks), columns, frame.height)
+    return Inferred(contract, tuple(remarks), columns, rows.height)
 
 
-def _whole(table: Table) -> pl.DataFrame:
-    batches = list(table.batches())
-    if batches:
-        return pl.concat(batches, how="vertical_relaxed")
-    return pl.DataFrame(schema=dict.fromkeys([*table.names, ROW, PROBLEM], pl.String))
-
-
-def _total(frame: pl.DataFrame) -> str | None:
+def _total(cells: Sequence[object]) -> str | None:
     """The word that makes the last row a sum of those above it."""
-    last = [v for v in frame.row(-1) if isinstance(v, str)]
+    last = [v for v in cells if isinstance(v, str)]
     return next((v.strip() for v in last if v.strip().rstrip(":").lower() in _TOTALS), None)
 
 
@@ -175,11 +182,11 @@ def _check_columns(file: str, table: Table, columns: tuple[str, ...]) -> None:
             raise ContractError(f"{file}: has no column '{column}'.{hint} Its columns are: {shown}")
 
 
-def _format(table: Table, fmt: FileFormat, frame: pl.DataFrame, remarks: list[str]) -> tuple[FileFormat, str]:
+def _format(table: Table, fmt: FileFormat, rows: StoredRows, remarks: list[str]) -> tuple[FileFormat, str]:
     """What later files must be told, because it cannot be found out from every one of them."""
     if table.dialect is None:
         return fmt, "."
-    decimal = parsing.decimal_sign([frame[c] for c in table.names], fmt.decimal, table.dialect.delimiter)
+    decimal = parsing.decimal_sign(map(rows.column, table.names), fmt.decimal, table.dialect.delimiter)
     if decimal == ",":
         fmt = replace(fmt, decimal=",")
         remarks.append("numbers are written with a decimal comma")
@@ -267,12 +274,12 @@ def _attribute(file: str, column: str, found: Guess | None) -> Feature:
     return replace(found.feature, name=column)
 
 
-def _duplicates(frame: pl.DataFrame, contract: Contract, remarks: list[str]) -> Checks:
+def _duplicates(rows: StoredRows, contract: Contract, remarks: list[str]) -> Checks:
     used = [f.name for f in contract.described] + [contract.target.name, *contract.key]
     used += [contract.timestamp] if contract.timestamp else []
-    repeated = frame.height - distinct_count(frame.select(used))
+    repeated = rows.height - rows.distinct(used)
     setting: Literal["quarantine", "allow"] = "quarantine"
-    if repeated > frame.height * NATURAL_DUPLICATES and not contract.key:
+    if repeated > rows.height * NATURAL_DUPLICATES and not contract.key:
         setting = "allow"
         remarks.append(
             f"{repeated} rows are equal to others and no column identifies a row, so equal rows are taken for "

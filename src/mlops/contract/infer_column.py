@@ -83,12 +83,6 @@ def guess(cells: pl.Series, missing: Sequence[str], decimal: str) -> Guess:
     )
 
 
-def distinct_count(frame: pl.DataFrame) -> int:
-    """Number of distinct rows."""
-    plain = frame.select(pl.all().exclude(pl.List, pl.Struct)) if any(d.is_nested() for d in frame.dtypes) else frame
-    return plain.unique().height
-
-
 def _boolean(present: pl.Series, nullable: bool) -> Guess | None:
     if present.dtype == pl.Boolean:
         return Guess("feature", Feature(present.name, "boolean", nullable))

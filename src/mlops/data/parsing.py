@@ -7,7 +7,7 @@ stand for a level such as ``"2"`` when a tool wrote ``2.0``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -149,7 +149,7 @@ def given_cells(cells: pl.Series, missing: Sequence[str]) -> pl.Series:
     return cells
 
 
-def decimal_sign(cells: Sequence[pl.Series], told: Literal[".", ","] | None, delimiter: str | None) -> str:
+def decimal_sign(cells: Iterable[pl.Series], told: Literal[".", ","] | None, delimiter: str | None) -> str:
     """The decimal sign of numeric columns: as told, else a comma when numbers have commas and none has a point."""
     if told:
         return told

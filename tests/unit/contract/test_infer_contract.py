@@ -267,3 +267,18 @@ def test_shipped_contracts_accept_their_data(name: str, folder: Path) -> None:
         assert contract.target.positive == "malignant"
     else:
         assert checked.accepted.table()["sex"].levels == ("1", "2")
+
+
+def test_batches_change_nothing_of_a_contract(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are read batch by batch; repeats and spoiled lines in several batches, and the last row, are seen."""
+    frame = stranger(300)
+    path = folder / "rows.csv"
+    pl.concat([frame, frame.head(40)]).write_csv(path, separator=";", decimal_comma=True)
+    with path.open("a") as file:
+        file.write("spoiled\n" + ";".join(["Total", *[""] * (frame.width - 1)]) + "\n")
+    whole = infer(path, "churned", "m", key=())
+    monkeypatch.setattr("mlops.data.reading.BATCH_ROWS", 90)
+    assert infer(path, "churned", "m", key=()) == whole
+    assert any("looks like a total ('Total')" in note for note in whole.notes)
+    assert any(note.startswith("40 rows are equal to others") for note in whole.notes)
+    assert any(note.startswith("1 lines are no rows") for note in whole.notes)
