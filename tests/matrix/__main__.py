@@ -1,7 +1,7 @@
 """Every supported estimator against several versions of scikit-learn: `make matrix`.
 
 Each version gets an environment of its own from a pinned file in ``tests/matrix`` and runs the unit suite's test of
-every estimator on every edge. The result is a table in docs/training.md.
+every estimator on every edge, and of every family on every kind of column. The result is a table in docs/training.md.
 
     python -m tests.matrix            # all versions
     python -m tests.matrix 1.5 1.9    # some
@@ -26,7 +26,7 @@ HERE = Path(__file__).resolve().parent
 CACHE = ROOT / ".cache" / "matrix"
 UV = ROOT / ".cache" / "envs" / "uv" / "bin" / "uv"
 TESTS = "tests/unit/training/test_export_matrix.py"
-CASES = "every_supported_estimator or calibration_map or any_threshold"
+CASES = "every_supported_estimator or parity_set or calibration_map or any_threshold"
 PAGE = ROOT / "docs" / "training.md"
 BEGIN, END = "<!-- matrix -->", "<!-- /matrix -->"
 

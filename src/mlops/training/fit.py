@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import math
@@ -13,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import sklearn
 
 from mlops.contract import Contract
@@ -22,26 +22,34 @@ from mlops.features.columns import Columns
 from mlops.manifest import Interval, Manifest
 from mlops.training import golden, parity
 from mlops.training.baseline import baseline_json
-from mlops.training.bounded import EndedError, Runner, runner
+from mlops.training.bounded import runner
 from mlops.training.calibration import Calibration, calibrate
 from mlops.training.checkpoint import NOTHING_KEPT, Checkpoint
 from mlops.training.dataset import Dataset, NotTrainableError, prepare
 from mlops.training.decision import Decided, decide
-from mlops.training.estimator import Fitted, fit_candidate
+from mlops.training.estimator import Fitted
 from mlops.training.export import thresholds, to_onnx
-from mlops.training.families import Candidate, candidates
+from mlops.training.families import candidates
 from mlops.training.importance import permutation_importance
 from mlops.training.intervals import fit_interval
 from mlops.training.pooling import pool_rare
 from mlops.training.progress import Listener, Progress, silent
 from mlops.training.recipe import FILE as RECIPE_FILE
 from mlops.training.recipe import candidate as from_recipe
-from mlops.training.search import FIRST_ROWS, HEADROOM, NO_TIME, SearchResult, search, task_of, thin
-from mlops.training.split import Index, Kind, folds, holdout
-from mlops.training.unseen import Unseen, cross_answers
+from mlops.training.search import SearchResult, search, task_of, thin
+from mlops.training.split import Index, folds, holdout
+from mlops.training.unseen import Unseen
+from mlops.training.winner import Split, fit_winner
+
+FloatArray = npt.NDArray[np.float64]
 
 #: Share of the contract's time budget that the search may use; the rest is for the last fit and the export.
 SEARCH_SHARE = 0.7
+#: Of a hard limit the search may use so much: the last fits are at least four times a trial on as many rows.
+LIMIT_SHARE = 0.4
+#: What follows the last fits (answers, statistics of pairs, parity set) takes so many times what preparing the rows
+#: took: both grow with rows and with how slow the machine is.
+DESCRIBING = 2.0
 #: Times the budget that a winner's last fits may take: much accuracy is lost where the large models are ruled out.
 LAST_FITS = 3.0
 
@@ -124,7 +132,11 @@ def fit(
     if not parts:
         raise NotTrainableError(_TOO_RARE)
     options = [from_recipe(recipe, contract, part.rows)] if recipe is not None else candidates(contract)
-    must_end, run = None if limit is None else started + limit, runner(limit)
+    must_end, run = None, runner(limit)
+    if limit is not None:
+        prepared = seconds()
+        must_end = started + limit - DESCRIBING * (prepared - started)
+        deadline = min(deadline, prepared + LIMIT_SHARE * (must_end - prepared))
     found = search(
         contract, part, parts, options, deadline=deadline, must_end=must_end,
         longest=LAST_FITS * contract.training.time_budget_seconds, listen=listen, clock=seconds, checkpoint=checkpoint,
@@ -133,13 +145,14 @@ def fit(
     if not math.isfinite(found.score):
         raise NotTrainableError(_TOO_RARE)
     del part  # as large as the data; from here on it is the split's
-    seen = _Split(data, train, test, kind, parts)
-    found, seen, fits = _fit_winner(contract, found, seen, must_end=must_end, listen=listen, clock=seconds, run=run)
+    seen = Split(data, train, test, kind, parts)
+    found, seen, fits = fit_winner(contract, found, seen, must_end=must_end, listen=listen, clock=seconds, run=run)
     model = _finish(contract, fits, seen.fitted_on)
     version = version_id(given, dataset_version)
     listen(Progress("exporting", 88, "writing ONNX, parity set and baseline", found.best.name, found.score))
-    manifest, importance = _describe(contract, version, seen, model, found)
-    artifacts = _artifacts(contract, manifest, seen, model, importance)
+    held = model.fitted.scores(seen.held_out.matrix)
+    manifest, importance = _describe(contract, version, seen, model, found, held)
+    artifacts = _artifacts(contract, manifest, seen, model, importance, held)
     took = round(seconds() - started, 3)
     manifest = replace(
         manifest,
@@ -173,29 +186,6 @@ def _pooled(contract: Contract, data: Dataset, train: Index) -> Contract:
 
 
 @dataclass(frozen=True)
-class _Split:
-    data: Dataset
-    train: Index
-    test: Index
-    kind: Kind
-    folds: list[tuple[Index, Index]]
-
-    @functools.cached_property
-    def fitted_on(self) -> Dataset:
-        return self.data.take(self.train)
-
-    @property
-    def held_out(self) -> Dataset:
-        return self.data.take(self.test)
-
-    def thinned(self, contract: Contract, rows: int) -> _Split:
-        """The same with about so many training rows, where they can be split into folds."""
-        train = thin(self.train, min(rows, len(self.train)), len(self.train))
-        parts = folds(contract, self.data.take(train), self.kind)
-        return replace(self, train=train, folds=parts) if parts else self
-
-
-@dataclass(frozen=True)
 class _Model:
     """The fitted winner and what follows from its answers to rows that it had not seen."""
 
@@ -205,51 +195,6 @@ class _Model:
     decided: Decided
     interval: Interval | None
     task: Task
-
-
-def _fit_winner(
-    contract: Contract,
-    found: SearchResult,
-    seen: _Split,
-    *,
-    must_end: float | None,
-    listen: Listener,
-    clock: Callable[[], float],
-    run: Runner,
-) -> tuple[SearchResult, _Split, tuple[Fitted, Unseen]]:
-    """Fit the winner on every row and on every fold. Should that take so much longer than expected that time for the
-    quickest candidate runs out, the quickest is taken; should that do so too, the quickest on as few rows as its last
-    trial had, which is known to end. Gives what was fitted, and on which rows."""
-    quickest = found.quickest or found.best
-    attempts = [(found.best, seen, 0.0)]
-    if must_end is not None:
-        few = seen.thinned(contract, min(found.last(quickest).rows, max(FIRST_ROWS, len(seen.train) // 8)))
-        needed = HEADROOM * found.finish_seconds[quickest.name]
-        attempts = [(found.best, seen, needed)] if quickest.name != found.best.name else []
-        attempts += [(quickest, seen, needed * len(few.train) / len(seen.train)), (quickest, few, 0.0)]
-    for candidate, rows, spare in attempts:
-        end = math.inf if must_end is None else must_end - spare
-        chosen = replace(found, best=candidate, score=found.last(candidate).score)
-        told = f"fitting {candidate.name} on {len(rows.train)} rows"
-        note = Progress("fitting", 82, told, candidate.name, chosen.score)
-        listen(note)
-
-        def over(note: Progress = note, end: float = end) -> bool:
-            listen(note)  # which raises when nothing of the run is wanted
-            return clock() > end
-
-        try:
-            return chosen, rows, run(functools.partial(_fits, contract, candidate, rows.fitted_on, rows.folds), over)
-        except EndedError:
-            found = replace(found, stopped="time limit")
-    raise NotTrainableError(NO_TIME)
-
-
-def _fits(
-    contract: Contract, candidate: Candidate, part: Dataset, parts: list[tuple[Index, Index]]
-) -> tuple[Fitted, Unseen]:
-    fitted = fit_candidate(contract, candidate, part.matrix, part.target)
-    return fitted, cross_answers(contract, candidate, part, parts, fitted.present)
 
 
 def _finish(contract: Contract, fits: tuple[Fitted, Unseen], part: Dataset) -> _Model:
@@ -278,11 +223,11 @@ def _finish(contract: Contract, fits: tuple[Fitted, Unseen], part: Dataset) -> _
 
 
 def _describe(
-    contract: Contract, version: str, seen: _Split, model: _Model, found: SearchResult
+    contract: Contract, version: str, seen: Split, model: _Model, found: SearchResult, held: FloatArray
 ) -> tuple[Manifest, dict[str, float]]:
     test, train, fitted = seen.held_out, seen.fitted_on, model.fitted
     task, metric = model.task, metric_for(contract.metric, contract.task)
-    metrics = compute_all(test.target, fitted.scores(test.matrix), task)
+    metrics = compute_all(test.target, held, task)
     importance = permutation_importance(
         contract.features, fitted, test.matrix, test.target, metric, task=task, seed=contract.training.seed
     )
@@ -311,7 +256,12 @@ def _describe(
             **({"recipe": contract.training.recipe} if contract.training.recipe else {}),
             "parameters": dict(found.best.parameters),
             "seed": contract.training.seed,
-            "rows": {"train": train.rows, "holdout": test.rows, "dropped": seen.data.dropped},
+            "rows": {
+                "train": train.rows,
+                "holdout": test.rows,
+                "dropped": seen.data.dropped,
+                **({"left_out": seen.left_out} if seen.left_out else {}),
+            },
             "split": seen.kind,
             "trivial": trivial,
             "importance": importance,
@@ -331,28 +281,44 @@ def _choices(model: _Model) -> dict[str, Any]:
 
 
 def _artifacts(
-    contract: Contract, manifest: Manifest, seen: _Split, model: _Model, importance: Mapping[str, float]
+    contract: Contract,
+    manifest: Manifest,
+    seen: Split,
+    model: _Model,
+    importance: Mapping[str, float],
+    held: FloatArray,
 ) -> dict[str, bytes]:
     test, seed, fitted = seen.held_out, contract.training.seed, model.fitted
     judged_by = [*(f.name for f in contract.described), contract.target.name]  # no keys: they may name people
     splits = thresholds(fitted, parity.THRESHOLDS_PER_COLUMN)
     rows = parity.parity_rows(contract.features, splits, test.matrix, seed)
-    scores = fitted.scores(seen.data.matrix)
-    scores[seen.train] = model.unseen.answers(fitted)
+    answered, scores = _answered(seen, model, held)
     return {
         "model.onnx": to_onnx(fitted, test.matrix.shape[1], name=f"{contract.name}-{manifest.version}"),
         "parity.npz": parity.pack(fitted, rows),
         "golden.json": golden.pack(contract, fitted, golden.golden_table(contract, test.table, seed)),
         "holdout.npz": test.table.select(judged_by).save(),
         TRAINED_ON: trained_on(seen.fitted_on.matrix),
-        "baseline.json": baseline_json(contract, manifest.version, seen.data, scores, importance),
+        "baseline.json": baseline_json(contract, manifest.version, answered, scores, importance),
     }
+
+
+def _answered(seen: Split, model: _Model, held: FloatArray) -> tuple[Dataset, FloatArray]:
+    """Rows with answers by models that had not seen them. Where there was time to fit a part of the rows, as large a
+    part of the held-out ones, so that they are mixed as all rows are."""
+    scores = np.empty((seen.data.rows, held.shape[1]))
+    scores[seen.train], scores[seen.test] = model.unseen.answers(model.fitted), held
+    if not seen.left_out:
+        return seen.data, scores
+    out = thin(seen.test, len(seen.train), len(seen.train) + seen.left_out)
+    rows = np.sort(np.concatenate([seen.train, out]))
+    return seen.data.take(rows), scores[rows]
 
 
 def _report(
     contract: Contract,
     manifest: Manifest,
-    seen: _Split,
+    seen: Split,
     found: SearchResult,
     *,
     importance: Mapping[str, float],
@@ -388,7 +354,7 @@ def _report(
     }
 
 
-def _explain(contract: Contract, manifest: Manifest, seen: _Split, found: SearchResult, model: _Model) -> str:
+def _explain(contract: Contract, manifest: Manifest, seen: Split, found: SearchResult, model: _Model) -> str:
     text = (
         f"{found.best.family} chosen from {len(found.leaderboard(metric_for(contract.metric, contract.task)))} "
         f"candidates; {contract.metric} {found.score:.4g} in cross-validation, "
@@ -396,8 +362,8 @@ def _explain(contract: Contract, manifest: Manifest, seen: _Split, found: Search
     )
     if found.stopped:
         text += f"; the search ended early ({found.stopped})"
-    if len(seen.train) + len(seen.test) < seen.data.rows:
-        text += f"; there was time to fit {len(seen.train)} rows only"
+    if seen.left_out:
+        text += f"; there was time to fit {len(seen.train)} of {len(seen.train) + seen.left_out} rows only"
     if model.calibration.calibrator is not None:
         text += f"; probabilities calibrated ({model.calibration.calibrator.kind})"
     if model.decided.threshold != 0.5:

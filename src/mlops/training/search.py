@@ -5,8 +5,9 @@ folds). Few rows flatter simple models: after the first rung the best of each fa
 large models until they have been tried on all rows. With few rows there is nothing to save on, so the resource is
 folds alone.
 
-A deadline bounds the search. No fit is begun that would end after it by what smaller ones took, and no candidate goes
-on whose last fits would take too long. That changes which trials were made, never their order, and the report says so.
+A deadline bounds the search. No fit is begun that would end after it by what smaller ones took, none that would leave
+the leader no time for its last fits, and no candidate goes on whose own would take too long. That changes which trials
+were made, never their order, and the report says so.
 
 References
 ----------
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,6 +29,7 @@ from mlops.contract import Contract
 from mlops.evaluation.metrics import LABEL_METRICS, Metric, Task, metric_for
 from mlops.training.bounded import EndedError, Runner, in_place
 from mlops.training.checkpoint import NOTHING_KEPT, Checkpoint, Trial
+from mlops.training.costs import HEADROOM, Costs
 from mlops.training.dataset import Dataset, NotTrainableError
 from mlops.training.decision import best_threshold
 from mlops.training.estimator import fit_candidate
@@ -41,8 +43,9 @@ FloatArray = npt.NDArray[np.float64]
 KEEP = 3
 #: Rows of the first rung; below twice this, every rung uses all rows.
 FIRST_ROWS = 2000
-#: Times the expected seconds that are kept free before a hard limit: for the export, and for estimates too low.
-HEADROOM = 2.0
+#: Rows of a fold that a trial on fewer is judged by: enough to tell candidates apart, where answering hundreds of
+#: thousands of rows would take many times what a fit on a few does.
+JUDGED_ROWS, JUDGED_OF_A_CLASS = 20_000, 500
 
 NO_TIME = (
     "the time limit came before a candidate was fitted; train on fewer rows, or where a training may take "
@@ -52,26 +55,24 @@ NO_TIME = (
 
 @dataclass(frozen=True)
 class SearchResult:
-    """``best`` by the last rung that scored it; ``stopped`` says why the search ended early or passed candidates over,
-    if it did; ``finish_seconds``: what the last fits of each candidate are expected to take, ``quickest`` the one that
-    takes least."""
+    """``best`` by the last rung that scored it, of the candidates whose last fits do not take too long; ``stopped``
+    says why the search ended early or passed candidates over, if it did."""
 
     best: Candidate
     score: float
     trials: tuple[Trial, ...]
     rungs: tuple[tuple[int, int], ...] = field(default=())
     stopped: str | None = None
-    quickest: Candidate | None = None
-    finish_seconds: Mapping[str, float] = field(default_factory=dict)
 
-    def last(self, candidate: Candidate) -> Trial:
-        """The candidate's last trial."""
-        return next(t for t in reversed(self.trials) if t.candidate.name == candidate.name)
+    @property
+    def costs(self) -> Costs:
+        """What the trials tell of seconds."""
+        return Costs(self.trials, *self.rungs[-1])
 
     def leaderboard(self, metric: Metric) -> list[Trial]:
         """The last trial of every candidate, furthest rung first, best first within a rung."""
         last = {t.candidate.name: t for t in self.trials}
-        return sorted(last.values(), key=lambda t: (-t.rung, _worse(t.score, metric)))
+        return sorted(last.values(), key=lambda t: (-t.rung, worse(t.score, metric)))
 
 
 def task_of(contract: Contract) -> Task:
@@ -119,7 +120,8 @@ def search(
     data : the rows to train on; the hold-out set is no part of them.
     folds : (train, test) positions into ``data``.
     deadline : time of ``clock`` after which no further fit is started.
-    must_end : time of ``clock`` by which the winner must be fitted on all rows and on every fold, too.
+    must_end : time of ``clock`` by which the winner must be fitted, too: on all rows and on every fold, or on as many
+        rows as there is time for.
     longest : seconds that those last fits may take; a candidate that needs more is passed over.
     checkpoint : trials of an earlier process that was interrupted; they are not run again, and their seconds count
         towards the deadline, so that a resumed search decides as an uninterrupted one would have.
@@ -167,6 +169,7 @@ class _Race:
         self._metric, self._task = metric_for(contract.metric, contract.task), task_of(contract)
         self._plan = rungs(data.rows, len(folds))
         self._trials: list[Trial] = []
+        self._costs = Costs(self._trials, *self._plan[-1])
         self._planned, self._done = _planned_fits(candidates, self._plan), 0
         self._stopped: str | None = None
         self._asked = False
@@ -186,24 +189,26 @@ class _Race:
             alive = _survivors([t.candidate for t in scored], first=number == 0, thinned=thinned)
         if best is None:
             raise NotTrainableError(NO_TIME)
-        finish = {t.candidate.name: self._finish(t.candidate) for t in self._trials}
-        best, quickest = self._in_time(best, finish), min(self._trials, key=lambda t: finish[t.candidate.name])
-        return SearchResult(
-            best.candidate, best.score, tuple(self._trials), self._plan, self._stopped,
-            quickest=quickest.candidate, finish_seconds=finish,
-        )  # fmt: skip
+        best = self._in_time(best)
+        return SearchResult(best.candidate, best.score, tuple(self._trials), self._plan, self._stopped)
 
-    def _in_time(self, best: Trial, finish: Mapping[str, float]) -> Trial:
-        """The best that can be fitted to the end in time; the quickest when none can."""
-        longest = math.inf if self._limits.longest is None else self._limits.longest
-        if self._limits.must_end is not None:
-            longest = min(longest, (self._limits.must_end - self._clock()) / HEADROOM)
-        if finish[best.candidate.name] <= longest:
+    def _in_time(self, best: Trial) -> Trial:
+        """The best whose last fits do not take too long; the quickest when there is none."""
+        if not self._too_long(best.candidate):
             return best
         last = {t.candidate.name: t for t in self._trials}
         ranked = sorted(last.values(), key=lambda t: (-t.rung, self._rank(t)))
-        quickest = min(ranked, key=lambda t: finish[t.candidate.name])
-        return next((t for t in ranked if finish[t.candidate.name] <= longest), quickest)
+        quickest = min(ranked, key=lambda t: self._costs.last_fits(t.candidate))
+        return next((t for t in ranked if not self._too_long(t.candidate)), quickest)
+
+    def _too_long(self, candidate: Candidate, *, guess: bool = True) -> bool:
+        """Whether the last fits take longer than they may, on as many rows as there is time for before the limit."""
+        if self._limits.longest is None:
+            return False
+        finish = self._costs.last_fits(candidate) if guess else self._costs.known(candidate)
+        if self._limits.must_end is not None:
+            finish = min(finish, (self._limits.must_end - self._clock()) / HEADROOM)
+        return finish > self._limits.longest
 
     def _rung(self, number: int, alive: Sequence[Candidate], before: Trial | None) -> list[Trial]:
         """The trials of a rung, best first; none when the leader of the rung before cannot be tried in time."""
@@ -214,7 +219,7 @@ class _Race:
             if trial is not None:
                 self._limits.deadline -= trial.seconds
             else:
-                late, lasting = self._too_late(candidate, number)
+                late, lasting = self._too_late(candidate, number, leader)
                 trial = None if late else self._try(candidate, number, leader)
                 if trial is None:
                     self._stopped = self._stopped if self._asked else late or "time limit"
@@ -232,25 +237,32 @@ class _Race:
                 break
         return sorted(scored, key=self._rank)
 
-    def _too_late(self, candidate: Candidate, number: int) -> tuple[str | None, bool]:
+    def _too_late(self, candidate: Candidate, number: int, leader: Trial | None) -> tuple[str | None, bool]:
         """Why a trial is not begun, and whether the candidate is out for good: it could not be fitted to the end."""
         if not self._trials:
             return None, False  # there is nothing to judge by, and the first candidate is quick
         rows, folds = self._plan[number]
-        now, need, finish = self._clock(), self._expected(candidate, rows, folds), self._known_finish(candidate)
+        now, need = self._clock(), self._costs.trial(candidate, rows, folds)
         limits = self._limits
-        if limits.must_end is not None and now + need + HEADROOM * finish > limits.must_end:
-            return "time limit", True
-        if limits.longest is not None and finish > limits.longest:
+        if limits.must_end is not None:
+            # on more rows than it could be fitted on a trial tells nothing, nor may it take the leader's time
+            after = max(self._costs.known(candidate, rows), self._known(leader))
+            if now + need + HEADROOM * after > limits.must_end:
+                return "time limit", False
+        if self._too_long(candidate, guess=False):
             return "time budget", True
         return ("time budget", False) if now + need > limits.deadline else (None, False)
+
+    def _known(self, leader: Trial | None) -> float:
+        """Seconds of the leader's last fits on as many rows as it was tried on."""
+        return 0.0 if leader is None else self._costs.known(leader.candidate, leader.rows)
 
     def _try(self, candidate: Candidate, number: int, leader: Trial | None) -> Trial | None:
         """A trial; None when it was ended because a person or the time limit stopped it."""
         rows, folds = self._plan[number]
         must_end = self._limits.must_end
         if must_end is not None and leader is not None:
-            must_end -= HEADROOM * self._known_finish(leader.candidate)
+            must_end -= HEADROOM * self._known(leader)
 
         def over() -> bool:
             stop = self._tell(number, f"fitting {candidate.name}", leader) is False and leader is not None
@@ -278,39 +290,7 @@ class _Race:
         return self._listen(Progress("searching", percent, message, *best))
 
     def _rank(self, trial: Trial) -> float:
-        return _worse(trial.score, self._metric)
-
-    def _expected(self, candidate: Candidate, rows: int, folds: int) -> float:
-        """Seconds of a trial: from the candidate's own trials, else from the slowest of its family so far."""
-        own = [t for t in self._trials if t.candidate.name == candidate.name]
-        like = [own] if own else [[t] for t in self._trials if t.candidate.family == candidate.family]
-        return max((_extrapolated(known, rows) * folds for known in like), default=0.0)
-
-    def _finish(self, candidate: Candidate) -> float:
-        """What a candidate will need after the search: a fit on every fold and on all rows."""
-        rows, folds = self._plan[-1]
-        return self._expected(candidate, rows, folds + 1)
-
-    def _known_finish(self, candidate: Candidate) -> float:
-        """The same, 0 while it is anybody's guess: a few rows take mostly what does not grow with them, and a hundred
-        times that would rule out everything. From two sizes on, or once all rows were tried, it is known."""
-        rows = self._plan[-1][0]
-        like = [t for t in self._trials if t.candidate.name == candidate.name]
-        like = like or [t for t in self._trials if t.candidate.family == candidate.family]
-        sizes = {t.rows for t in like}
-        return self._finish(candidate) if len(sizes) > 1 or rows in sizes else 0.0
-
-
-def _extrapolated(trials: Sequence[Trial], rows: int) -> float:
-    """Seconds of one fit on ``rows`` rows: a line through the last two sizes that were tried, else in proportion."""
-    last = trials[-1]
-    each = last.seconds / last.folds
-    smaller = [t for t in trials if t.rows < last.rows]
-    if not smaller or rows <= last.rows:
-        return each * rows / last.rows
-    before = smaller[-1]
-    slope = (each - before.seconds / before.folds) / (last.rows - before.rows)
-    return min(max(each, each + slope * (rows - last.rows)), each * rows / last.rows)
+        return worse(trial.score, self._metric)
 
 
 def _survivors(ranked: Sequence[Candidate], *, first: bool, thinned: bool) -> list[Candidate]:
@@ -339,13 +319,24 @@ def _score(
     scores = []
     for train, test in folds:
         part = train if rows >= data.rows else thin(train, rows, data.rows)
+        judged = max(rows, math.ceil(data.rows * _judged_share(data.target[test], task)))
+        asked = test if judged >= data.rows else thin(test, judged, data.rows)
         if task.classes and len(np.unique(data.target[part])) < 2:
             part = train
         fitted = fit_candidate(contract, candidate, data.matrix[part], data.target[part])
-        answers, actual = fitted.scores(data.matrix[test]), data.target[test]
+        answers, actual = fitted.scores(data.matrix[asked]), data.target[asked]
         scores.append(metric.compute(actual, answers, _decided(contract, actual, answers, task)))
     known = [s for s in scores if math.isfinite(s)]
     return float(np.mean(known)) if known else math.nan
+
+
+def _judged_share(target: npt.NDArray[Any], task: Task) -> float:
+    """Which part of a fold's rows is enough to judge by: so many rows, and so many of the rarest class."""
+    share = JUDGED_ROWS / len(target)
+    if task.classes:
+        counts = np.bincount(target)
+        share = max(share, JUDGED_OF_A_CLASS / int(counts[counts > 0].min()))
+    return min(1.0, share)
 
 
 def _decided(contract: Contract, actual: npt.NDArray[Any], answers: FloatArray, task: Task) -> Task:
@@ -363,7 +354,8 @@ def thin(index: Index, rows: int, of: int) -> Any:
     return index[np.linspace(0, len(index) - 1, count).round().astype(np.int64)]
 
 
-def _worse(score: float, metric: Metric) -> float:
+def worse(score: float, metric: Metric) -> float:
+    """The score as a number of which less is better; what is no number is worst."""
     if math.isnan(score):
         return math.inf
     return -score if metric.higher_is_better else score

@@ -147,6 +147,9 @@ def variants() -> list[tuple[str, Any]]:
         small = next((v for k, v in SMALL.items() if kind.__name__.startswith(k)), {})
         seed = {"random_state": 0} if "random_state" in known else {}
         result.append((kind.__name__, kind(**small, **seed)))
+    for name in ("HistGradientBoostingClassifier", "HistGradientBoostingRegressor"):
+        part = FORMS_BY_NAME[name](max_iter=12, max_features=0.5, random_state=0)  # as the family's candidates have it
+        result.append((f"{name}-features", part))
     poisson = {"max_iter": 12, "loss": "poisson", "random_state": 0}
     result.append(("HistGradientBoostingRegressor-poisson", FORMS_BY_NAME["HistGradientBoostingRegressor"](**poisson)))
     for name, loss in (("absolute", "absolute_error"), ("quantile", "quantile")):

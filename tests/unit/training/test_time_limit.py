@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import functools
-import io
 import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +15,11 @@ import pytest
 from mlops.training import bounded, families
 from mlops.training import fit as fitting
 from mlops.training.bounded import EndedError, in_child, in_place
-from mlops.training.checkpoint import Trial
 from mlops.training.dataset import NotTrainableError, prepare
 from mlops.training.families import Candidate
 from mlops.training.fit import Trained, fit
 from mlops.training.progress import Progress, silent
-from mlops.training.search import SearchResult, _extrapolated, search
+from mlops.training.search import search
 from mlops.training.service import StoppedError
 from mlops.training.split import folds
 from tests.unit.training import tables
@@ -138,38 +135,6 @@ def test_a_bounded_run_gives_the_model_of_an_unbounded_one() -> None:
         assert runs[0].artifacts[name] == runs[1].artifacts[name]
 
 
-@pytest.mark.parametrize(("endings", "rows"), [(1, 2000), (2, 400)])
-def test_a_winner_that_takes_too_long_gives_way_to_the_quickest_and_that_to_fewer_rows(
-    endings: int, rows: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    quick = Candidate("linear-9", "linear", {"C": 0.1})
-    searched, ended = fitting.search, []
-
-    def search_(*arguments: Any, **settings: Any) -> SearchResult:
-        found = searched(*arguments, **settings)
-        trials = (*found.trials, Trial(quick, 0, 400, 1, 0.8, 0.1))
-        return replace(found, trials=trials, quickest=quick, finish_seconds={found.best.name: 9.0, quick.name: 2.0})
-
-    def run(work: Any, over: Callable[[], bool]) -> Any:
-        if isinstance(work, functools.partial) and len(ended) < endings:  # a last fit, not a trial
-            ended.append(work.args[1].name)
-            raise EndedError
-        return work()
-
-    monkeypatch.setattr(fitting, "FIRST_ROWS", 400)
-    monkeypatch.setattr(fitting, "search", search_)
-    monkeypatch.setattr(fitting, "runner", lambda limit: run)
-    table = tables.table("binary", BINARY.features, 2667)
-    result = fit(table, BINARY, dataset_version="d", limit=1e9, listen=lambda _: False)
-
-    report = json.loads(result.artifacts["training.json"])
-    assert ended == ["linear-0", "linear-9"][:endings]
-    assert (report["stopped"], report["best"]["name"]) == ("time limit", "linear-9")
-    assert report["lineage"]["rows"]["train"] == pytest.approx(rows, abs=2)
-    assert ("there was time to fit 400 rows only" in result.explanation) == (rows == 400)
-    assert len(np.load(io.BytesIO(result.artifacts["trained_on.npy"]))) == report["lineage"]["rows"]["train"]
-
-
 def test_a_run_without_time_for_any_last_fit_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(work: Any, over: Callable[[], bool]) -> Any:
         if isinstance(work, functools.partial):
@@ -189,7 +154,8 @@ def test_a_candidate_whose_last_fits_are_longer_than_the_budget_is_passed_over()
         [Candidate("linear-0", "linear", {"C": 1.0}), Candidate("boosting-0", "boosting", families._BOOSTING[1])],
         deadline=1e9, longest=1.5, listen=silent, clock=_slow_boosting(), run=in_place,
     )  # fmt: skip
-    assert found.finish_seconds["boosting-0"] > 1.5 > found.finish_seconds["linear-0"]
+    finish = {t.candidate.name: found.costs.last_fits(t.candidate) for t in found.trials}
+    assert finish["boosting-0"] > 1.5 > finish["linear-0"]
     assert found.best.name == "linear-0"
 
 
@@ -197,12 +163,3 @@ def _slow_boosting() -> Callable[[], float]:
     """Times of the search's looks: start and end of the first trial, a check, start and end of the second."""
     times = iter([0.0, 0.3, 0.3, 0.3, 100.0])
     return lambda: next(times, 100.0)
-
-
-def test_seconds_on_more_rows_follow_the_line_through_two_sizes() -> None:
-    candidate = Candidate("a", "linear")
-    first, second = Trial(candidate, 0, 2000, 1, 0.5, 1.0), Trial(candidate, 1, 8000, 1, 0.5, 1.6)
-    assert _extrapolated([first], 8000) == pytest.approx(4.0)
-    assert _extrapolated([first, second], 38_000) == pytest.approx(1.6 + 0.1 * 30)
-    assert _extrapolated([first, Trial(candidate, 1, 8000, 1, 0.5, 0.9)], 38_000) == pytest.approx(0.9)
-    assert _extrapolated([first, Trial(candidate, 1, 8000, 2, 0.5, 3.2)], 8000) == pytest.approx(1.6)
