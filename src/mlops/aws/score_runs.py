@@ -147,17 +147,15 @@ def download(summary: Mapping[str, Any], folder: Path) -> list[Path]:
     bucket, _, output = str(summary["output"]).removeprefix("s3://").partition("/")
     prefix = str(summary["source"]).removeprefix("s3://").partition("/")[2]
     store = S3Objects(bucket)
-    written = []
-    for info in store.list(f"{output}_objects/"):
+    parts: dict[Path, list[str]] = {}
+    for info in sorted(store.list(f"{output}_objects/"), key=lambda info: info.modified):
         mark = json.loads(store.get(info.key))
-        if mark["version"] != summary["version"] or not mark["key"].startswith(prefix):
-            continue
-        path = folder / f"{mark['key'][prefix.rfind('/') + 1 :]}.predictions.jsonl"
-        if path in written:  # scored, and again to be captured: the same parts
-            continue
+        if mark["version"] == summary["version"] and mark["key"].startswith(prefix):
+            # Of an object that was scored more than once (it changed, or was to be captured) the last answers count.
+            parts[folder / f"{mark['key'][prefix.rfind('/') + 1 :]}.predictions.jsonl"] = mark["parts"]
+    for path, keys in parts.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
-            for part in mark["parts"]:
-                file.write(gzip.decompress(store.get(part)))
-        written.append(path)
-    return written
+            for key in keys:
+                file.write(gzip.decompress(store.get(key)))
+    return list(parts)

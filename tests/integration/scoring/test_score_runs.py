@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -64,3 +65,23 @@ def test_parts_come_back_as_one_file_and_nothing_unfinished_does(bench: Any, tmp
     assert path == tmp_path / "a.predictions.jsonl"
     assert path.read_text() == "scoring/x/a 0\nscoring/x/a 1\n"
     assert score_runs.download({**summary, "version": "v2"}, tmp_path) == []
+
+
+@pytest.mark.parametrize("newest", [0, 1])
+def test_of_an_object_that_changed_the_last_answers_come_back(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, newest: int
+) -> None:
+    out = S3Objects("out")
+    changed = SourceObject(SOURCES[0].key, 1, "another")
+    out.put(RUN.part_key(changed, 0), gzip.compress(b"changed\n"))
+    mark = {"key": changed.key, "version": "v1", "parts": [RUN.part_key(changed, 0)]}
+    out.put(RUN.mark_key(changed, 1, 0), json.dumps(mark).encode())
+    marks = [RUN.mark_key(SOURCES[0], 2, 0), RUN.mark_key(changed, 1, 0)]
+    times = {key: f"2026-11-2{6 if i == newest else 5}T00:00:00+00:00" for i, key in enumerate(marks)}
+    listed = S3Objects.list
+    monkeypatch.setattr(
+        S3Objects, "list", lambda self, prefix: (replace(o, modified=times[o.key]) for o in listed(self, prefix))
+    )
+    summary = {"output": "s3://out/scores/m/x/", "source": "s3://data/scoring/x/", "version": "v1"}
+    (path,) = score_runs.download(summary, tmp_path)
+    assert path.read_text() == ["scoring/x/a 0\nscoring/x/a 1\n", "changed\n"][newest]
