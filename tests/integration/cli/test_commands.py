@@ -677,7 +677,7 @@ def test_files_to_score_are_sent_once_and_named_by_their_content(said, stack):
     )
     assert json.loads(started["input"]) == {
         "model": MODEL, "bucket": "trial-data", "prefix": keys[0].removesuffix("a.csv"), "output": "", "version": "",
-        "actor": "user:ann", "reason": "batch scoring",
+        "capture": False, "actor": "user:ann", "reason": "batch scoring",
     }  # fmt: skip
 
 
