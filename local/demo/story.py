@@ -326,7 +326,7 @@ def audit(story: Story) -> None:
         for entry in entries[-8:]:
             story.tell.fact(f"#{entry.sequence} {entry.actor}", f"{entry.action} {entry.subject}: {entry.outcome}")
         forged = [replace(e, reason="nothing to see here") if e.sequence == 3 else e for e in entries]
-        story.tell.check("a forged copy is found out", False, chain.verify(forged, head).intact)
+        story.tell.require("a forged copy is found out", not chain.verify(forged, head).intact)
 
 
 def summary(story: Story, report: Path) -> None:

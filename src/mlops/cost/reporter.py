@@ -13,7 +13,7 @@ from mlops.cost.budget import Budget
 from mlops.cost.catalogue import ITEMS
 from mlops.cost.history import anomalies, forecast
 from mlops.cost.lines import add, price_lines
-from mlops.cost.money import decimal, plain
+from mlops.cost.money import decimal, plain, show
 from mlops.cost.predictions import Predictions, count
 from mlops.cost.prices import Allowance, PriceSource
 from mlops.cost.render import to_csv, to_html, to_json
@@ -179,7 +179,7 @@ class Reporter:
             self.objects.put(key, content, content_type=content_type)
         body = self._body(report) | {name: key for name, (key, _, _) in files.items()}
         self.registry.put_record(Record(STACK, "cost", record_id, report.made_at.isoformat(), body))
-        total = f"{plain(report.total.usd)} USD at list price"
+        total = f"{show(report.total.usd)} at list price"  # to the last digit in the report and the record
         self.ledger.append(
             LedgerDraft(
                 actor="function:cost_report",

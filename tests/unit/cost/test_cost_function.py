@@ -16,6 +16,7 @@ import pytest
 from functions.cost_report import app
 from mlops.contract import Contract, Target
 from mlops.cost.billing import Bill, Charge, NoBill, NoBilling
+from mlops.cost.money import show
 from mlops.cost.prices import snapshot
 from mlops.cost.reporter import STACK, Reporter
 from mlops.cost.usage import FunctionUsage, NotMetered, Quantity, Usage, Window
@@ -100,7 +101,7 @@ def test_daily_reports_on_yesterday_and_keeps_files_record_and_ledger_entry(repo
     assert record.body["over_budget"] is False
     (entry,) = reporter.ledger.entries()
     assert entry.action == "cost.reported"
-    assert result["list_usd"] in entry.outcome
+    assert f"{show(Decimal(result['list_usd']))} at list price" in entry.outcome
 
 
 def test_daily_again_is_one_record_and_one_entry(reporter: Reporter) -> None:
