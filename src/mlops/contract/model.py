@@ -63,6 +63,7 @@ class Checks:
     leakage: float = 0.98
     volume_ratio: float = 10.0
     max_age_days: float | None = None
+    outlier_steps: float = 3.0
 
 
 @dataclass(frozen=True, slots=True)

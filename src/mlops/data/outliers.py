@@ -23,11 +23,8 @@ from mlops.contract import Contract
 CODE = "outliers"
 #: Fewer rows than this tell nothing of what is usual.
 MIN_ROWS = 100
-#: An outlier's distance lies this many times as far above the median as the 95th percentile, on a logarithmic scale:
-#: so heavy tails, which have a far percentile too, are no outliers.
-STEPS = 3.0
-#: No more deviations than this count, so that no square overflows.
-_FURTHEST = 1e100
+#: No more deviations than this count, and no limit is above that power of e, so that no square overflows.
+_FURTHEST, _HIGHEST = 1e100, 350.0
 #: So near to the limit a distance is computed without rounding: how rows lie in batches must not decide.
 _NEAR = 1e-6
 
@@ -87,7 +84,8 @@ class Reference:
         """What is wrong with a row that lies furthest in one column; it shows no value."""
         return (
             f"the row lies far from those of the data set, furthest in '{name}': its distance, all numeric features "
-            f"together, is above {self.limit:.3g} ({self.rows:,} rows looked at have {self.usual:.3g} in the middle)"
+            f"together, is above {self.limit:.3g} ({self.rows:,} rows looked at have {self.usual:.3g} in the middle; "
+            "checks.outlier_steps)"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -111,7 +109,7 @@ def judged(contract: Contract) -> list[str]:
     return [f.name for f in contract.features if f.type in ("number", "integer") and f.pii == "none"]
 
 
-def learn(names: Sequence[str], values: Floats, others: Floats | None = None) -> Reference | None:
+def learn(names: Sequence[str], values: Floats, others: Floats | None = None, *, steps: float) -> Reference | None:
     """What is usual among rows; None when they are too few, or nearly all values of every column are one.
 
     Parameters
@@ -119,6 +117,8 @@ def learn(names: Sequence[str], values: Floats, others: Floats | None = None) ->
     values : float64 of shape (rows, columns), NaN for missing.
     others : rows of the same kind that the limit is taken from, where rows other than ``values`` will be judged:
         those lie a little further away than the rows that were learned from. By default it is these.
+    steps : an outlier's distance lies so many times as far above the median as the 95th percentile, on a logarithmic
+        scale (``checks.outlier_steps``): so heavy tails, which have a far percentile too, are no outliers.
     """
     chosen, middles, spreads = [], [], []
     for i in range(len(names)):
@@ -141,7 +141,7 @@ def learn(names: Sequence[str], values: Floats, others: Floats | None = None) ->
     held = values if others is None else others
     distance = np.log(np.maximum(np.sqrt(_squared(_scaled(held[:, chosen], centre, scale), precision)), 1e-12))
     usual, high = np.quantile(distance, [0.5, 0.95])
-    limit = usual + STEPS * max(float(high - usual), 0.1)
+    limit = min(usual + steps * max(float(high - usual), 0.1), _HIGHEST)
     rows = len(values) + (len(others) if others is not None else 0)
     return Reference(rows, tuple(names[i] for i in chosen), centre, scale, precision, math.exp(usual), math.exp(limit))
 

@@ -42,7 +42,7 @@ def known_reference(objects: ObjectStore, registry: Registry, contract: Contract
     if sample is None:
         return None
     # Learned from one half and tried on the other: new rows are not those that were learned from.
-    return outliers.learn(names, sample[::2], sample[1::2])
+    return outliers.learn(names, sample[::2], sample[1::2], steps=contract.checks.outlier_steps)
 
 
 def _samples(objects: ObjectStore, model: str, parts: Sequence[str]) -> Iterator[Sample]:

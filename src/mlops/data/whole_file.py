@@ -346,7 +346,7 @@ def _gini(values: Floats, positive: npt.NDArray[np.bool_]) -> float:
 def _outliers(sample: Columns, contract: Contract, numbers: Numbers) -> Iterator[Finding]:
     names = outliers.judged(contract)
     values = np.column_stack([sample[n].values for n in names]) if names else np.empty((sample.rows, 0))
-    usual = outliers.learn(names, values)
+    usual = outliers.learn(names, values, steps=contract.checks.outlier_steps)
     if usual is None:
         return
     values = values[:, [names.index(n) for n in usual.names]]
@@ -359,7 +359,8 @@ def _outliers(sample: Columns, contract: Contract, numbers: Numbers) -> Iterator
         outliers.CODE,
         None,
         "warn",
-        f"{len(far):,} of {sample.rows:,} rows looked at lie far from all others, most of all by {listed}",
+        f"{len(far):,} of {sample.rows:,} rows looked at lie far from all others, most of all by {listed} "
+        "(checks.outlier_steps)",
         count=len(far),
         rows=sorted(numbers[far].tolist())[:KEPT],
     )

@@ -130,6 +130,21 @@ def test_without_a_past_it_is_said_that_rows_were_not_judged(rows: int) -> None:
         assert (found["severity"], found["count"]) == ("warn", 2)
 
 
+@pytest.mark.parametrize(("steps", "kept_apart"), [(0.5, True), (3.0, True), (100.0, False)])
+def test_how_far_is_too_far_is_the_contract_s_to_say(steps: float, kept_apart: bool) -> None:
+    world = with_past(lines(300, 1), contract=replace(APART, checks=replace(APART.checks, outlier_steps=steps)))
+    result = world.alone(csv(lines(300, 2, (7,))))
+    reasons = [r["code"] for r in result.reasons]
+    assert ("outliers" in reasons) == kept_apart
+
+
+def test_a_limit_beyond_all_numbers_is_no_fault() -> None:
+    far = np.array([[1e300], *[[float(i)] for i in range(150)], *[[-1e300]] * 30])
+    usual = outliers.learn(("a",), far, steps=100)
+    assert usual is not None
+    assert not len(usual.far(far)[0])
+
+
 def test_a_run_that_broke_off_is_judged_again_by_what_was_there_before_it() -> None:
     """Its own rows, and those that came later, do not count; a bulk upload keeps what its plan found."""
     world = with_past(lines(300, 1))
@@ -184,7 +199,7 @@ def test_parts_without_a_sample_or_a_column_do_not_count(monkeypatch: pytest.Mon
 @settings(deadline=None, max_examples=10)
 def test_a_row_on_the_very_limit_has_one_verdict(seed: int, cut: int) -> None:
     rng = np.random.default_rng(seed)
-    usual = outliers.learn(("a", "b", "c", "d", "e"), rng.normal(size=(200, 5)) @ rng.normal(size=(5, 5)))
+    usual = outliers.learn(("a", "b", "c", "d", "e"), rng.normal(size=(200, 5)) @ rng.normal(size=(5, 5)), steps=3)
     assert usual is not None
     scaled = rng.normal(size=(200, 5))
     scaled *= usual.limit / np.sqrt(np.einsum("ij,jk,ik->i", scaled, usual.precision, scaled))[:, None]
