@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from mlops.contract import Contract
 from mlops.contract.source import load
 from tests.cloudformation import ROOT
 from tests.deployment import Deployed
+from tests.e2e.waiting import until
 
 #: None of the story's models: those begin without a champion, and what happens to them is the story.
 MODEL = "tested"
@@ -34,9 +34,7 @@ def serving(deployed: Deployed, folder: Path, name: str = MODEL, *, like: str = 
         path = samples.write_csv(folder / "rows.csv", SAMPLES[like]().usual)
         ended = bench.wait(bench.pipeline_of(bench.upload(name, path)), seconds=240)
         assert ended.status == "SUCCEEDED", ended
-        deadline = time.monotonic() + 120
-        while bench.registry.in_state(name, "champion") is None and time.monotonic() < deadline:
-            time.sleep(0.5)
+        until(lambda: bench.registry.in_state(name, "champion"))
     champion = bench.registry.in_state(name, "champion")
     assert champion
     return champion.version

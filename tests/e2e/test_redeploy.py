@@ -4,8 +4,6 @@ people decide about both releases, by link and by hand, and in the end the docto
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from mlops.release.doctor import diagnose
 from mlops.training.local import train_files
 from tests.cloudformation import ROOT
 from tests.e2e.conftest import Deployed
+from tests.e2e.waiting import until
 
 MODEL = "redeployed"
 
@@ -44,16 +43,6 @@ def train(folder: Path, family: str) -> Path:
         checked = validate_file(path, rules, Path(work))
         assert isinstance(checked, Validated)
         return folder / train_files(checked.accepted.addressed().table(), rules, folder).manifest.version
-
-
-def until(probe: Callable[[], Any], seconds: float = 180) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = probe()
-        if found:
-            return found
-        time.sleep(0.5)
-    raise AssertionError("not in time")
 
 
 def decided_by_link(bench: Workbench) -> None:

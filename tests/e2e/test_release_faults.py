@@ -8,7 +8,6 @@ import re
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,18 +23,9 @@ from mlops.release.state import LOCK, STACK
 from mlops.training.local import train_files
 from tests.e2e.conftest import Deployed
 from tests.e2e.models import MODEL, serving
+from tests.e2e.waiting import until
 
 USER = "user:test"
-
-
-def until(probe: Callable[[], Any], seconds: float = 120) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = probe()
-        if found:
-            return found
-        time.sleep(0.3)
-    raise AssertionError("not in time")
 
 
 def candidate(bench: Workbench, folder: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops.aws.clients import client
+from mlops.aws.contents import name_of, sha256_of
 from mlops.aws.workbench import Workbench
 from mlops.bulk.planning import is_wanted
 from mlops.errors import MlopsError, NotFoundError
@@ -19,7 +19,6 @@ from mlops.objects import bulk_prefix, incoming_key
 
 #: Files that are sent at a time.
 AT_ONCE = 8
-_BLOCK = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +108,9 @@ def send(
         return where.prefix
     told = progress or (lambda count: None)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        marks = list(pool.map(lambda f: f.etag or _digest(f.path), found))
+        marks = list(pool.map(_mark, found))
     named = {f.name: mark for f, mark in zip(found, marks, strict=True)}
-    whole = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
+    whole = name_of(named)
     prefix, s3, bucket = f"{bulk_prefix(model)}{whole}/", client("s3"), bench.data.bucket
 
     def one(file: Found) -> None:
@@ -129,13 +128,9 @@ def send(
     return prefix
 
 
-def _digest(path: Path | None) -> str:
-    digest = hashlib.sha256()
-    if path is not None:
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
-    return digest.hexdigest()
+def _mark(file: Found) -> str:
+    """What stands for its content."""
+    return file.etag if file.path is None else sha256_of(file.path)
 
 
 def start(

@@ -6,6 +6,7 @@ A version's item holds its aliases and tags too, so that one query of a model's 
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from dataclasses import asdict
 from typing import Any
 
@@ -29,13 +30,14 @@ def _version_key(version: str) -> str:
     return f"VERSION#{version}"
 
 
-class Names:
+class Names(ABC):
     """The part of the registry that holds what people call versions."""
 
     _table: Table
 
+    @abstractmethod
     def version(self, model: str, version: str) -> ModelVersion | None:
-        raise NotImplementedError
+        """One version of a model."""
 
     def alias(self, model: str, name: str) -> Alias | None:
         """What is known of a name, also of one that was taken away."""

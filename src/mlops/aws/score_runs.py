@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -12,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from mlops.aws.clients import client
+from mlops.aws.contents import name_of, sha256_of
 from mlops.aws.objects import S3Objects
 from mlops.aws.workbench import Workbench
 from mlops.errors import MlopsError, NotFoundError
 from mlops.objects import score_work_prefix
 from mlops.scoring.entities import Run, SourceObject
 from mlops.scoring.run import SOURCES
-
-_BLOCK = 1024 * 1024
-
 
 #: Of more objects than this only the objects are counted, not the chunks within.
 FEW = 20
@@ -50,8 +47,8 @@ def send(bench: Workbench, path: Path, *, progress: Callable[[int], None] | None
     files = list(_files(path))
     if not files:
         raise NotFoundError(f"{path}: no such file, or a folder without files")
-    digests = {name: _digest(file) for name, file in files}
-    whole = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()[:16]
+    digests = {name: sha256_of(file) for name, file in files}
+    whole = name_of(digests)
     bucket = bench.data.bucket
     for name, file in files:
         key = f"{SOURCES}{whole}/{name}"
@@ -75,14 +72,6 @@ def _files(path: Path) -> Iterator[tuple[str, Path]]:
         for file in sorted(path.rglob("*")):
             if file.is_file() and file.name[0] not in "._":
                 yield file.relative_to(path).as_posix(), file
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def start(

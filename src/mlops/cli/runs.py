@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mlops.cli.app import Session, session
+from mlops.errors import MlopsError
 
 if TYPE_CHECKING:
     from mlops.aws.workbench import Execution
     from mlops.retrain.runs import Runs
+
+#: Seconds between two looks at how far a run is.
+_PAUSE = 0.5
 
 
 def register(app: typer.Typer) -> None:
@@ -86,6 +91,46 @@ def wait_for(
             say(line)
 
     return current.workbench.wait(execution, machine, seconds=seconds, on_state=entered, on_pause=paused)
+
+
+def output_of(
+    current: Session,
+    run: str,
+    *,
+    machine: str,
+    function: str,
+    what: str,
+    look: Callable[[], tuple[str, int, int]],
+    deadline: float,
+) -> Any:
+    """Follow a run over many items with a bar until it has ended; returns its output.
+
+    Parameters
+    ----------
+    machine, function : what runs it; whose log tells why it stopped.
+    what : what it does, beside the bar.
+    look : what is counted now, how many of them are done, and how many there are.
+    deadline : until when to wait, by ``time.monotonic``.
+
+    Raises
+    ------
+    MlopsError
+        when it did not succeed, or goes on beyond the deadline.
+    """
+    with current.out.count_bar(what) as show:
+        while time.monotonic() < deadline:
+            ended = current.workbench.execution(run, machine)
+            counted, done, total = look()
+            show(done, total, counted)
+            if ended and ended.ended:
+                if ended.status != "SUCCEEDED":
+                    raise MlopsError(
+                        f"{run} stopped ({ended.error or ended.status}); `mlops logs {function}` says why. The same "
+                        "command again goes on from there"
+                    )
+                return ended.output
+            time.sleep(_PAUSE)
+    raise MlopsError(f"{run} goes on, but has not ended in time; the same command again follows it")
 
 
 def watch(current: Session, named: str) -> int:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mlops.cli.app import Session, session
 from mlops.cli.naming import A_VERSION, version_of
-from mlops.errors import MlopsError
+from mlops.cli.runs import output_of
 
-_PAUSE = 0.5
+if TYPE_CHECKING:
+    from mlops.aws.score_runs import Counts
 
 
 def register(app: typer.Typer) -> None:
@@ -56,7 +57,15 @@ def score(
         current.out.result({"run_id": run_id, "source": source})
         current.out.say(f"started {run_id}; the same command again tells when all is scored")
         return 0
-    summary = _follow(current, run_id, minutes)
+    summary = output_of(
+        current,
+        run_id,
+        machine="ScoreArn",
+        function="score",
+        what="scoring",
+        look=lambda: _counted(score_runs.progress(bench, run_id)),
+        deadline=time.monotonic() + minutes * 60,
+    )
     files = score_runs.download(summary, to) if to and "output" in summary and "rows" in summary else []
     current.out.result({**summary, "files": [str(f) for f in files]})
     _tell(current, summary)
@@ -65,27 +74,11 @@ def score(
     return 0 if summary["status"] == "scored" else 1
 
 
-def _follow(current: Session, run_id: str, minutes: float) -> Any:
-    from mlops.aws import score_runs
-
-    bench = current.workbench
-    deadline = time.monotonic() + minutes * 60
-    with current.out.count_bar("scoring") as show:
-        while time.monotonic() < deadline:
-            ended = bench.execution(run_id, "ScoreArn")
-            counts = score_runs.progress(bench, run_id)
-            few = counts.chunks > counts.total
-            done, total = (counts.chunks_done, counts.chunks) if few else (counts.done, counts.total)
-            show(done, total, "chunks" if few else "files")
-            if ended and ended.ended:
-                if ended.status != "SUCCEEDED":
-                    raise MlopsError(
-                        f"run {run_id} stopped ({ended.error or ended.status}); `mlops logs score` says why. The same "
-                        "command again goes on from there"
-                    )
-                return ended.output
-            time.sleep(_PAUSE)
-    raise MlopsError(f"run {run_id} goes on, but has not ended after {minutes:g} minutes; ask again for the rest")
+def _counted(counts: Counts) -> tuple[str, int, int]:
+    """Chunks, where they are told of all files; else files."""
+    if counts.chunks > counts.total:
+        return "chunks", counts.chunks_done, counts.chunks
+    return "files", counts.done, counts.total
 
 
 def _tell(current: Session, summary: Any) -> None:

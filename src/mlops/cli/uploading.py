@@ -11,7 +11,7 @@ import typer
 
 from mlops.cli.app import Session, session
 from mlops.cli.data import OUTCOMES, tell_rows
-from mlops.cli.runs import wait_for
+from mlops.cli.runs import output_of, wait_for
 from mlops.errors import MlopsError, NotFoundError
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from mlops.aws.bulk_runs import Found
 
-_PAUSE = 0.5
 #: Files listed by name where there are many.
 _SHOWN = 20
 _PACKED = (".gz", ".zst", ".zstd")
@@ -89,7 +88,15 @@ def upload(
         current.out.say(f"started {name}; the same command again tells when it has ended")
         return 0
     deadline = time.monotonic() + minutes * 60
-    result = _follow(current, name, deadline)
+    result = output_of(
+        current,
+        name,
+        machine="BulkArn",
+        function="ingest_validate",
+        what="checking",
+        look=lambda: bulk_runs.progress(bench, name),
+        deadline=deadline,
+    )
     ended = None
     if result["status"] in ("accepted", "partial"):
         with current.out.spinner("waiting for the pipeline") as say:
@@ -163,25 +170,6 @@ def _look(source: str, found: Sequence[Found], everything: int, only: str) -> No
             f"{source} holds several kinds of files ({listed}), often the same rows twice. Choose with --only "
             "'*.csv', or say --only '*' for all of them"
         )
-
-
-def _follow(current: Session, name: str, deadline: float) -> Any:
-    from mlops.aws import bulk_runs
-
-    with current.out.count_bar("checking") as show:
-        while time.monotonic() < deadline:
-            ended = current.workbench.execution(name, "BulkArn")
-            what, done, total = bulk_runs.progress(current.workbench, name)
-            show(done, total, what)
-            if ended and ended.ended:
-                if ended.status != "SUCCEEDED":
-                    raise MlopsError(
-                        f"{name} stopped ({ended.error or ended.status}); `mlops logs ingest_validate` says why. The "
-                        "same command again goes on from there"
-                    )
-                return ended.output
-            time.sleep(_PAUSE)
-    raise MlopsError(f"{name} goes on, but has not ended in time; the same command again follows it")
 
 
 def _tell(current: Session, result: Any) -> None:

@@ -59,7 +59,7 @@ def in_child(work: Callable[[], T], over: Callable[[], bool]) -> T:
     os.close(writing)
     try:
         body = _collect(reading, over)
-    except BaseException:
+    except BaseException:  # whatever ends the wait, Ctrl-C too, ends the child
         os.kill(child, signal.SIGKILL)
         raise
     finally:
